@@ -1,0 +1,383 @@
+#include "index.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store_limits.h"
+
+#define READERS_MAX 512 /* read transactions at one time: far over the workers and threads there are */
+#define SPARE_MAX 16    /* ended read transactions kept for reuse: renewing costs a tenth of beginning */
+
+static const char *const table_names[TABLE_COUNT] = {
+	[TABLE_META] = "meta", [TABLE_NUMBER] = "number", [TABLE_RECORD] = "record",
+	[TABLE_PIECE] = "piece", [TABLE_TEXT] = "text", [TABLE_LOG] = "log",
+	[TABLE_CHAIN] = "chain", [TABLE_HELD] = "held", [TABLE_PERSON] = "person",
+	[TABLE_SLOT] = "slot", [TABLE_ORDER] = "order", [TABLE_ENTRY] = "entry",
+	[TABLE_PLACED] = "placed", [TABLE_SHOWN] = "shown", [TABLE_EXTRA] = "extra",
+	[TABLE_PATH] = "path", [TABLE_VERSION] = "version", [TABLE_CHILD] = "child",
+	[TABLE_STAND] = "stand", [TABLE_SAID] = "said", [TABLE_LOCAL] = "local",
+};
+
+struct index {
+	MDB_env *env;
+	MDB_dbi tables[TABLE_COUNT];
+	pthread_mutex_t lock; /* of spare */
+	MDB_txn *spare[SPARE_MAX];
+	size_t spare_count;
+};
+
+struct index_txn {
+	struct index *index;
+	MDB_txn *txn;
+	bool write;
+};
+
+/* LMDB mixes positive errno with its own negative codes. */
+static int translate(int code)
+{
+	if (code == MDB_SUCCESS)
+		return 0;
+	if (code > 0)
+		return -code;
+	switch (code) {
+	case MDB_NOTFOUND: return -ENOENT;
+	case MDB_KEYEXIST: return -EEXIST;
+	case MDB_MAP_FULL: return -ENOSPC;
+	case MDB_BAD_VALSIZE: return -EINVAL;
+	case MDB_READERS_FULL: return -EAGAIN;
+	case MDB_TXN_FULL: return -EMSGSIZE;
+	default: return -EBADMSG;
+	}
+}
+
+static int open_tables(struct index *index)
+{
+	MDB_txn *txn;
+
+	int code = mdb_txn_begin(index->env, NULL, 0, &txn);
+	if (code != 0)
+		return translate(code);
+	for (int i = 0; i < TABLE_COUNT && code == 0; i++)
+		code = mdb_dbi_open(txn, table_names[i], MDB_CREATE, &index->tables[i]);
+	if (code != 0) {
+		mdb_txn_abort(txn);
+		return translate(code);
+	}
+	return translate(mdb_txn_commit(txn));
+}
+
+static int open_env(struct index *index, int directory_fd)
+{
+	char path[64];
+
+	if (mkdirat(directory_fd, "index", 0700) < 0 && errno != EEXIST)
+		return -errno;
+	/* LMDB takes a path only; this one is right whatever the folder's own is. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/index", directory_fd);
+	int code = mdb_env_create(&index->env);
+	if (code == 0)
+		code = mdb_env_set_maxdbs(index->env, TABLE_COUNT);
+	if (code == 0)
+		code = mdb_env_set_maxreaders(index->env, READERS_MAX);
+	if (code == 0)
+		code = mdb_env_set_mapsize(index->env, INDEX_MAP_SIZE);
+	if (code == 0)
+		code = mdb_env_open(index->env, path, MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	return translate(code);
+}
+
+int index_open(struct index **out, int directory_fd, struct why *why)
+{
+	struct index *index = calloc(1, sizeof(*index));
+	if (!index)
+		return -ENOMEM;
+	pthread_mutex_init(&index->lock, NULL);
+
+	int err = open_env(index, directory_fd);
+	if (err == 0)
+		err = open_tables(index);
+	if (err < 0) {
+		index_close(index);
+		return why_set(why, err, "the index cannot be opened: %s", why_errno(err));
+	}
+	*out = index;
+	return 0;
+}
+
+void index_close(struct index *index)
+{
+	if (!index)
+		return;
+	for (size_t i = 0; i < index->spare_count; i++)
+		mdb_txn_abort(index->spare[i]);
+	if (index->env) {
+		mdb_env_sync(index->env, 1);
+		mdb_env_close(index->env);
+	}
+	pthread_mutex_destroy(&index->lock);
+	free(index);
+}
+
+int index_sync(struct index *index)
+{
+	return translate(mdb_env_sync(index->env, 1));
+}
+
+int index_remove(int directory_fd)
+{
+	static const char *const files[] = { "index/data.mdb", "index/lock.mdb" };
+
+	for (size_t i = 0; i < 2; i++)
+		if (unlinkat(directory_fd, files[i], 0) < 0 && errno != ENOENT)
+			return -errno;
+	return 0;
+}
+
+static MDB_txn *take_spare(struct index *index)
+{
+	MDB_txn *txn = NULL;
+
+	pthread_mutex_lock(&index->lock);
+	if (index->spare_count > 0)
+		txn = index->spare[--index->spare_count];
+	pthread_mutex_unlock(&index->lock);
+	if (txn && mdb_txn_renew(txn) != 0) {
+		mdb_txn_abort(txn);
+		txn = NULL;
+	}
+	return txn;
+}
+
+static void give_spare(struct index *index, MDB_txn *txn)
+{
+	mdb_txn_reset(txn);
+	pthread_mutex_lock(&index->lock);
+	if (index->spare_count < SPARE_MAX) {
+		index->spare[index->spare_count++] = txn;
+		txn = NULL;
+	}
+	pthread_mutex_unlock(&index->lock);
+	if (txn)
+		mdb_txn_abort(txn);
+}
+
+int index_begin(struct index *index, bool write, struct index_txn **out)
+{
+	struct index_txn *txn = calloc(1, sizeof(*txn));
+	if (!txn)
+		return -ENOMEM;
+	txn->index = index;
+	txn->write = write;
+	if (!write)
+		txn->txn = take_spare(index);
+	if (!txn->txn) {
+		int code = mdb_txn_begin(index->env, NULL, write ? 0 : MDB_RDONLY, &txn->txn);
+		if (code != 0) {
+			free(txn);
+			return translate(code);
+		}
+	}
+	*out = txn;
+	return 0;
+}
+
+int index_commit(struct index_txn *txn)
+{
+	int err = 0;
+
+	if (txn->write)
+		err = translate(mdb_txn_commit(txn->txn));
+	else
+		give_spare(txn->index, txn->txn);
+	free(txn);
+	return err;
+}
+
+void index_abort(struct index_txn *txn)
+{
+	if (!txn)
+		return;
+	if (txn->write)
+		mdb_txn_abort(txn->txn);
+	else
+		give_spare(txn->index, txn->txn);
+	free(txn);
+}
+
+static MDB_val value_of(const void *data, size_t size)
+{
+	return (MDB_val){ .mv_size = size, .mv_data = (void *)(uintptr_t)data };
+}
+
+int index_get(struct index_txn *txn, enum table table, const void *key, size_t key_size,
+	      const uint8_t **out_value, size_t *out_size)
+{
+	MDB_val k = value_of(key, key_size), v;
+
+	int code = mdb_get(txn->txn, txn->index->tables[table], &k, &v);
+	if (code != 0)
+		return translate(code);
+	if (out_value)
+		*out_value = v.mv_data;
+	if (out_size)
+		*out_size = v.mv_size;
+	return 0;
+}
+
+int index_put(struct index_txn *txn, enum table table, const void *key, size_t key_size,
+	      const void *value, size_t value_size)
+{
+	MDB_val k = value_of(key, key_size), v = value_of(value, value_size);
+
+	return translate(mdb_put(txn->txn, txn->index->tables[table], &k, &v, 0));
+}
+
+int index_delete(struct index_txn *txn, enum table table, const void *key, size_t key_size)
+{
+	MDB_val k = value_of(key, key_size);
+
+	int code = mdb_del(txn->txn, txn->index->tables[table], &k, NULL);
+	return code == MDB_NOTFOUND ? 0 : translate(code);
+}
+
+static bool has_prefix(const MDB_val *key, const void *prefix, size_t size)
+{
+	return key->mv_size >= size && memcmp(key->mv_data, prefix, size) == 0;
+}
+
+int index_delete_prefix(struct index_txn *txn, enum table table, const void *prefix, size_t prefix_size)
+{
+	MDB_cursor *cursor;
+
+	int code = mdb_cursor_open(txn->txn, txn->index->tables[table], &cursor);
+	if (code != 0)
+		return translate(code);
+	MDB_val key = value_of(prefix, prefix_size), value;
+	code = mdb_cursor_get(cursor, &key, &value, prefix_size ? MDB_SET_RANGE : MDB_FIRST);
+	while (code == 0 && has_prefix(&key, prefix, prefix_size)) {
+		code = mdb_cursor_del(cursor, 0);
+		if (code == 0) /* after a delete, next is the row that moved up */
+			code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+	}
+	mdb_cursor_close(cursor);
+	return code == MDB_NOTFOUND ? 0 : translate(code);
+}
+
+int index_last_number(struct index_txn *txn, enum table table, uint64_t *out)
+{
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	uint64_t number = 0;
+
+	int code = mdb_cursor_open(txn->txn, txn->index->tables[table], &cursor);
+	if (code != 0)
+		return translate(code);
+	code = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+	if (code == 0 && key.mv_size >= 8)
+		for (size_t i = 0; i < 8; i++)
+			number = number << 8 | ((const uint8_t *)key.mv_data)[i];
+	mdb_cursor_close(cursor);
+	if (code != 0 && code != MDB_NOTFOUND)
+		return translate(code);
+	*out = number;
+	return 0;
+}
+
+uint64_t index_rows(struct index_txn *txn, enum table table)
+{
+	MDB_stat stat;
+
+	return mdb_stat(txn->txn, txn->index->tables[table], &stat) == 0 ? stat.ms_entries : 0;
+}
+
+int index_range_open(struct index_range *range, struct index_txn *txn, enum table table,
+		     const void *prefix, size_t prefix_size)
+{
+	return index_range_open_at(range, txn, table, prefix, prefix_size, prefix, prefix_size, false);
+}
+
+/* The last row at or before `key`: the cursor may have to step back from the one after it. */
+static int seek_backwards(MDB_cursor *cursor, MDB_val *key, MDB_val *value)
+{
+	MDB_val wanted = *key;
+
+	int code = mdb_cursor_get(cursor, key, value, MDB_SET_RANGE);
+	if (code == MDB_NOTFOUND)
+		return mdb_cursor_get(cursor, key, value, MDB_LAST);
+	if (code == 0 && !(key->mv_size == wanted.mv_size && memcmp(key->mv_data, wanted.mv_data, wanted.mv_size) == 0))
+		return mdb_cursor_get(cursor, key, value, MDB_PREV);
+	return code;
+}
+
+int index_range_open_at(struct index_range *range, struct index_txn *txn, enum table table,
+			const void *prefix, size_t prefix_size,
+			const void *key, size_t key_size, bool backwards)
+{
+	MDB_cursor *cursor;
+
+	memset(range, 0, offsetof(struct index_range, prefix));
+	range->prefix_size = prefix_size;
+	range->key = range->value = NULL;
+	range->started = false;
+	range->backwards = backwards;
+	if (prefix_size > sizeof(range->prefix))
+		return -EINVAL;
+	if (prefix_size)
+		memcpy(range->prefix, prefix, prefix_size);
+
+	int code = mdb_cursor_open(txn->txn, txn->index->tables[table], &cursor);
+	if (code != 0)
+		return translate(code);
+	MDB_val k = value_of(key, key_size), v = { 0 };
+	if (backwards)
+		code = key_size ? seek_backwards(cursor, &k, &v) : mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+	else
+		code = mdb_cursor_get(cursor, &k, &v, key_size ? MDB_SET_RANGE : MDB_FIRST);
+	if (code != 0) {
+		mdb_cursor_close(cursor);
+		return code == MDB_NOTFOUND ? 0 : translate(code); /* no cursor: the first next says 0 */
+	}
+	range->cursor = cursor;
+	range->key = k.mv_data;
+	range->key_size = k.mv_size;
+	range->value = v.mv_data;
+	range->value_size = v.mv_size;
+	return 0;
+}
+
+int index_range_next(struct index_range *range)
+{
+	MDB_val key = value_of(range->key, range->key_size), value = value_of(range->value, range->value_size);
+
+	if (!range->cursor)
+		return 0;
+	if (range->started) {
+		int code = mdb_cursor_get(range->cursor, &key, &value, range->backwards ? MDB_PREV : MDB_NEXT);
+		if (code == MDB_NOTFOUND)
+			return 0;
+		if (code != 0)
+			return translate(code);
+	}
+	range->started = true;
+	if (!has_prefix(&key, range->prefix, range->prefix_size))
+		return 0;
+	range->key = key.mv_data;
+	range->key_size = key.mv_size;
+	range->value = value.mv_data;
+	range->value_size = value.mv_size;
+	return 1;
+}
+
+void index_range_close(struct index_range *range)
+{
+	if (range->cursor)
+		mdb_cursor_close(range->cursor);
+	range->cursor = NULL;
+}

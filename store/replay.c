@@ -1,0 +1,255 @@
+/*
+ * replay.c - the index is a cache: bringing it up to the journal, or building it anew.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "file.h"
+#include "log.h"
+#include "store_private.h"
+#include "wire.h"
+
+#define INDEX_FORMAT "mootfs index 1" /* another text: built anew */
+#define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
+#define BATCH_ENTRIES 20000           /* applied in one transaction */
+#define BATCH_SIZE (32u * 1024 * 1024)
+
+struct replay {
+	struct store *store;
+	struct store_txn *txn;
+	const struct store_options *options;
+	size_t pending_entries, pending_size;
+	uint64_t done, total;
+	journal_place end;
+};
+
+static void read_boot_id(char out[40])
+{
+	CLEANUP(cleanup_free) uint8_t *text = NULL;
+	size_t size;
+
+	out[0] = '\0';
+	if (file_read(AT_FDCWD, BOOT_ID_PATH, 256, &text, &size) == 0)
+		snprintf(out, 40, "%.36s", (const char *)text);
+}
+
+static bool meta_is(struct index_txn *txn, const char *name, const char *expected)
+{
+	const uint8_t *value;
+	size_t size;
+
+	return index_get(txn, TABLE_META, name, strlen(name), &value, &size) == 0 &&
+	       size == strlen(expected) && memcmp(value, expected, size) == 0;
+}
+
+static int meta_put(struct index_txn *txn, const char *name, const char *value)
+{
+	return index_put(txn, TABLE_META, name, strlen(name), value, strlen(value));
+}
+
+/* May what is there be trusted? Right format, and closed cleanly or left by a process of this very boot. */
+static bool index_is_usable(struct store *store)
+{
+	char boot[40];
+	struct index_txn *txn;
+	struct counters counters;
+
+	read_boot_id(boot);
+	if (index_begin(store->index, false, &txn) < 0)
+		return false;
+	bool usable = meta_is(txn, "format", INDEX_FORMAT) &&
+		      (meta_is(txn, "clean", "1") || (boot[0] && meta_is(txn, "boot", boot))) &&
+		      !meta_is(txn, "moving", "1");
+	if (usable)
+		usable = counters_load(store, txn, &counters) == 0 &&
+			 counters.covered <= journal_end(store->journal);
+	index_abort(txn);
+	return usable;
+}
+
+/* From here until a clean close the index says which boot wrote it. */
+static int mark_open(struct store *store)
+{
+	char boot[40];
+	struct index_txn *txn;
+
+	read_boot_id(boot);
+	int err = index_begin(store->index, true, &txn);
+	if (err < 0)
+		return err;
+	err = meta_put(txn, "format", INDEX_FORMAT);
+	if (err == 0)
+		err = meta_put(txn, "boot", boot);
+	if (err == 0)
+		err = meta_put(txn, "clean", "0");
+	if (err < 0) {
+		index_abort(txn);
+		return err;
+	}
+	err = index_commit(txn);
+	return err < 0 ? err : index_sync(store->index);
+}
+
+static int replay_begin(struct replay *r)
+{
+	int err = txn_new(r->store, true, &r->txn);
+	if (err == 0)
+		r->txn->replaying = true;
+	return err;
+}
+
+static int replay_commit(struct replay *r)
+{
+	struct store_txn *txn = r->txn;
+
+	r->txn = NULL;
+	r->pending_entries = r->pending_size = 0;
+	txn->counters.covered = r->end;
+	return store_commit(txn);
+}
+
+static int apply_piece(struct store_txn *txn, const struct journal_entry *entry)
+{
+	struct id name, text_id;
+
+	if (entry->size <= ID_SIZE || entry->size > ID_SIZE + PIECE_STORED_MAX)
+		return -EBADMSG;
+	memcpy(text_id.bytes, entry->bytes, ID_SIZE);
+	id_of_bytes(&name, entry->bytes + ID_SIZE, entry->size - ID_SIZE);
+	return piece_row_put(txn, &name, &text_id, (uint32_t)(entry->size - ID_SIZE), entry->place);
+}
+
+static int apply_mark(struct store_txn *txn, const struct journal_entry *entry)
+{
+	struct id name;
+
+	if (entry->size != ID_SIZE)
+		return -EBADMSG;
+	memcpy(name.bytes, entry->bytes, ID_SIZE);
+	int err = piece_row_forget(txn, &name);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int apply_entry(struct store_txn *txn, const struct journal_entry *entry)
+{
+	switch (entry->kind) {
+	case KIND_RECORD:
+		return log_replay(txn, entry->bytes, entry->size, entry->place);
+	case KIND_PIECE:
+		return apply_piece(txn, entry);
+	case KIND_LOCAL:
+		return local_apply(txn, entry->bytes, entry->size, entry->place);
+	case KIND_MARK:
+		return apply_mark(txn, entry);
+	default:
+		return 0; /* of a newer program: kept, not understood */
+	}
+}
+
+/* Damage in one entry's meaning must not hide the rest: verify tells of it. */
+static bool is_entry_fault(int err)
+{
+	return err == -EBADMSG || err == -EPROTO || err == -EAGAIN || err == -EMSGSIZE || err == -EKEYREJECTED;
+}
+
+static int visit(void *context, const struct journal_entry *entry)
+{
+	struct replay *r = context;
+
+	int err = apply_entry(r->txn, entry);
+	if (err < 0 && !is_entry_fault(err))
+		return err;
+	r->end = entry->end;
+	r->pending_entries++;
+	r->pending_size += entry->size;
+	r->done += entry->size + JOURNAL_HEAD_SIZE;
+	if (r->pending_entries < BATCH_ENTRIES && r->pending_size < BATCH_SIZE)
+		return 0;
+	err = replay_commit(r);
+	if (err == 0)
+		err = replay_begin(r);
+	if (err == 0 && r->options->progress)
+		r->options->progress(r->options->progress_context, r->done < r->total ? r->done : r->total, r->total);
+	return err;
+}
+
+static int replay_tail(struct store *store, const struct store_options *options)
+{
+	struct replay r = { .store = store, .options = options, .end = store->counters.covered };
+	struct journal_stats stats;
+
+	if (store->counters.covered == journal_end(store->journal))
+		return 0;
+	journal_stats(store->journal, &stats);
+	r.total = stats.bytes;
+	int err = replay_begin(&r);
+	if (err < 0)
+		return err;
+	err = journal_scan(store->journal, store->counters.covered, visit, NULL, &r);
+	if (err < 0) {
+		if (r.txn)
+			store_abort(r.txn);
+		return err;
+	}
+	r.end = journal_end(store->journal);
+	err = replay_commit(&r);
+	if (err == 0 && options->progress)
+		options->progress(options->progress_context, r.total, r.total);
+	return err;
+}
+
+static int load_cookie(struct store *store)
+{
+	struct index_txn *txn;
+	const uint8_t *value;
+	size_t size;
+	struct wire w;
+
+	int err = index_begin(store->index, false, &txn);
+	if (err < 0)
+		return err;
+	if (index_get(txn, TABLE_META, "cookie", 6, &value, &size) == 0) {
+		wire_init(&w, value, size);
+		atomic_store(&store->cookie, wire_u64(&w));
+		err = wire_finish(&w);
+	}
+	index_abort(txn);
+	return err;
+}
+
+static int load_counters(struct store *store)
+{
+	struct index_txn *txn;
+
+	int err = index_begin(store->index, false, &txn);
+	if (err < 0)
+		return err;
+	err = counters_load(store, txn, &store->counters);
+	index_abort(txn);
+	return err;
+}
+
+int replay_index(struct store *store, const struct store_options *options, struct why *why)
+{
+	int err = index_open(&store->index, store->fd, options->reindex ? NULL : why);
+
+	if (err < 0 || options->reindex || !index_is_usable(store)) {
+		index_close(store->index);
+		store->index = NULL;
+		err = index_remove(store->fd);
+		if (err == 0)
+			err = index_open(&store->index, store->fd, why);
+	}
+	if (err == 0)
+		err = mark_open(store);
+	if (err == 0)
+		err = load_counters(store);
+	if (err == 0)
+		err = replay_tail(store, options);
+	if (err < 0)
+		return why_set(why, err, "the index cannot be built from the journal: %s", why_errno(err));
+	return load_cookie(store);
+}
