@@ -1,0 +1,720 @@
+#include "desk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "desk_private.h"
+#include "person.h"
+#include "utf8.h"
+
+/* ---- texts and saves ---- */
+
+struct body *body_new(const struct content *content)
+{
+	size_t size = offsetof(struct body, content) + offsetof(struct content, pieces) +
+		      content->count * sizeof(content->pieces[0]);
+	struct body *text = malloc(size < sizeof(*text) ? size : sizeof(*text));
+
+	if (text) {
+		memcpy(&text->content, content, size - offsetof(struct body, content));
+		text->refs = 1;
+	}
+	return text;
+}
+
+struct body *body_ref(struct body *text)
+{
+	if (text)
+		text->refs++;
+	return text;
+}
+
+void body_unref(struct body *text)
+{
+	if (text && --text->refs == 0)
+		free(text);
+}
+
+void save_finish(struct save *save)
+{
+	body_unref(save->text);
+	memset(save, 0, sizeof(*save));
+}
+
+/* ---- the lock ---- */
+
+void desk_lock(struct desk *desk)
+{
+	pthread_mutex_lock(&desk->lock);
+}
+
+void desk_tell(struct desk *desk, const struct slot *slot)
+{
+	struct changed *changed = desk->options.changed ? calloc(1, sizeof(*changed)) : NULL;
+
+	if (!changed)
+		return;
+	changed->directory = slot->folder->id;
+	memcpy(changed->name, slot->name, sizeof(changed->name));
+	LL_PREPEND(desk->changed, changed);
+}
+
+void desk_unlock(struct desk *desk)
+{
+	struct changed *changed = desk->changed, *next;
+
+	desk->changed = NULL;
+	pthread_mutex_unlock(&desk->lock);
+	for (; changed; changed = next) {
+		next = changed->next;
+		desk->options.changed(desk->options.context, &desk->self, &changed->directory, changed->name);
+		free(changed);
+	}
+}
+
+/* ---- folders and slots ---- */
+
+struct folder *folder_get(struct desk *desk, const struct id *id)
+{
+	struct folder *folder;
+
+	HASH_FIND(hh, desk->folders, id, sizeof(*id), folder);
+	if (folder)
+		return folder;
+	folder = calloc(1, sizeof(*folder));
+	if (folder) {
+		folder->id = *id;
+		HASH_ADD(hh, desk->folders, id, sizeof(folder->id), folder);
+	}
+	return folder;
+}
+
+void folder_touch(struct desk *desk, const struct id *id)
+{
+	struct folder *folder = folder_get(desk, id);
+
+	if (folder)
+		folder->time_ns = clock_time_ns(desk->clock);
+}
+
+static size_t slot_key(uint8_t *key, const struct id *directory, const char *name)
+{
+	size_t size = strnlen(name, NAME_SIZE_MAX);
+
+	memcpy(key, directory->bytes, ID_SIZE);
+	memcpy(key + ID_SIZE, name, size);
+	return ID_SIZE + size;
+}
+
+struct slot *slot_find(struct desk *desk, const struct id *directory, const char *name)
+{
+	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
+	struct slot *slot;
+
+	if (strlen(name) > NAME_SIZE_MAX)
+		return NULL;
+	size_t size = slot_key(key, directory, name);
+	HASH_FIND(hh, desk->slots, key, size, slot);
+	return slot;
+}
+
+static void slot_link(struct slot *slot, struct folder *folder, const char *name)
+{
+	slot->folder = folder;
+	memset(slot->name, 0, sizeof(slot->name));
+	memcpy(slot->name, name, strlen(name));
+	slot->key_size = slot_key(slot->key, &folder->id, name);
+	HASH_ADD_KEYPTR(hh, slot->desk->slots, slot->key, slot->key_size, slot);
+	DL_APPEND(folder->slots, slot);
+}
+
+static void slot_unlink(struct slot *slot)
+{
+	HASH_DEL(slot->desk->slots, slot);
+	DL_DELETE(slot->folder->slots, slot);
+}
+
+void slot_rename(struct slot *slot, struct folder *folder, const char *name)
+{
+	slot_unlink(slot);
+	slot_link(slot, folder, name);
+}
+
+static struct slot *slot_new(struct desk *desk, const struct id *directory, const char *name)
+{
+	struct folder *folder = folder_get(desk, directory);
+	struct slot *slot = folder ? calloc(1, sizeof(*slot)) : NULL;
+
+	if (slot) {
+		slot->desk = desk;
+		slot_link(slot, folder, name);
+	}
+	return slot;
+}
+
+void slot_clear_queue(struct slot *slot)
+{
+	for (size_t i = 0; i < slot->queue_count; i++)
+		save_finish(&slot->queue[i]);
+	free(slot->queue);
+	slot->queue = NULL;
+	slot->queue_count = 0;
+}
+
+int slot_push_save(struct slot *slot, const struct save *save)
+{
+	struct save *queue = realloc(slot->queue, (slot->queue_count + 1) * sizeof(*queue));
+
+	if (!queue)
+		return -ENOMEM;
+	slot->queue = queue;
+	queue[slot->queue_count] = *save;
+	body_ref(save->text);
+	slot->queue_count++;
+	return 0;
+}
+
+void slot_set_text(struct slot *slot, struct body *text)
+{
+	body_ref(text);
+	body_unref(slot->text);
+	slot->text = text;
+}
+
+void slot_wait(struct slot *slot, uint64_t due_ms)
+{
+	if (slot->waiting)
+		DL_DELETE2(slot->desk->due, slot, due_prev, due_next);
+	slot->waiting = due_ms != 0;
+	slot->due_ms = due_ms;
+	if (!slot->waiting)
+		return;
+	/* Nearly always the latest: walk from the end. */
+	struct slot *after = slot->desk->due ? slot->desk->due->due_prev : NULL;
+	while (after && after->due_ms > due_ms)
+		after = after == slot->desk->due ? NULL : after->due_prev;
+	if (after)
+		DL_APPEND_ELEM2(slot->desk->due, after, slot, due_prev, due_next);
+	else
+		DL_PREPEND2(slot->desk->due, slot, due_prev, due_next);
+}
+
+static void slot_free(struct slot *slot)
+{
+	slot_wait(slot, 0);
+	slot_unlink(slot);
+	slot_clear_queue(slot);
+	save_finish(&slot->draft);
+	body_unref(slot->text);
+	free(slot);
+}
+
+void slot_settle(struct slot *slot)
+{
+	if (slot->refs == 0 && !slot->waiting && slot->queue_count == 0 && !slot->draft.text)
+		slot_free(slot);
+}
+
+/* Reads the version that shows into the slot. */
+int slot_reload(struct slot *slot, struct store_txn *txn, const struct id *version)
+{
+	struct version *v = malloc(sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	int err = document_version(txn, version, v);
+	struct body *text = err == 0 ? body_new(&v->content) : NULL;
+	if (err == 0 && !text)
+		err = -ENOMEM;
+	if (err == 0) {
+		slot->head = *version;
+		slot->document = v->row.document;
+		slot->mode = v->row.mode;
+		slot_set_text(slot, text);
+		err = attributes_get(slot->desk, txn, &slot->folder->id, slot->name, version,
+				     v->row.time_ms, v->row.mode, &slot->attributes);
+	}
+	body_unref(text);
+	free(v);
+	return err;
+}
+
+static int slot_load(struct slot *slot, struct store_txn *txn, const struct tree_item *item)
+{
+	slot->shown = slot->published = true;
+	slot->what = item->what;
+	slot->cookie = item->cookie;
+	if (item->what == WHAT_VERSION)
+		return slot_reload(slot, txn, &item->id);
+	slot->directory_id = item->id;
+	return attributes_get(slot->desk, txn, &item->id, "", NULL, item->time_ms, MODE_FILE, &slot->attributes);
+}
+
+int slot_get(struct desk *desk, struct desk_slot at, struct slot **out)
+{
+	struct tree_item item;
+	struct store_txn *txn;
+
+	struct slot *slot = slot_find(desk, &at.directory, at.name);
+	if (slot) {
+		*out = slot;
+		return 0;
+	}
+	int err = store_begin(desk->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = tree_lookup(txn, &desk->self, &at.directory, at.name, &item);
+	if (err == 0) {
+		/* What shows under another name than its entries' is reached by those. */
+		slot = slot_find(desk, &item.directory, item.slot_name);
+		if (!slot)
+			slot = slot_new(desk, &item.directory, item.slot_name);
+		if (!slot)
+			err = -ENOMEM;
+		else if (slot->refs == 0 && !slot->published)
+			err = slot_load(slot, txn, &item);
+		if (err < 0 && slot)
+			slot_settle(slot);
+	}
+	store_abort(txn);
+	if (err == 0)
+		*out = slot;
+	return err;
+}
+
+int slot_make(struct desk *desk, struct desk_slot at, struct slot **out)
+{
+	int err = slot_get(desk, at, out);
+	if (err != -ENOENT)
+		return err;
+	if (!utf8_valid_name(at.name, strlen(at.name)))
+		return strlen(at.name) > NAME_SIZE_MAX ? -ENAMETOOLONG : -EINVAL;
+	struct slot *slot = slot_new(desk, &at.directory, at.name);
+	if (!slot)
+		return -ENOMEM;
+	slot->cookie = tree_cookie(desk->store);
+	slot->attributes.ino = attributes_new_ino(desk);
+	*out = slot;
+	return 0;
+}
+
+int slot_make_free(struct desk *desk, struct desk_slot at, enum what what, struct slot **out)
+{
+	struct slot *slot;
+
+	int err = slot_make(desk, at, &slot);
+	if (err < 0)
+		return err;
+	if (slot->shown) {
+		slot_settle(slot);
+		return -EEXIST;
+	}
+	if (slot->waiting && slot->what != what) {
+		err = slot_publish(slot);
+		return err < 0 ? err : slot_make(desk, at, out);
+	}
+	*out = slot;
+	return 0;
+}
+
+void slot_hold(struct slot *slot)
+{
+	slot->refs++;
+}
+
+void slot_drop(struct slot *slot)
+{
+	if (!slot)
+		return;
+	slot->refs--;
+	slot_settle(slot);
+}
+
+/* ---- what shows ---- */
+
+static void item_of_slot(const struct slot *slot, struct desk_item *out)
+{
+	const struct file *file = slot->file;
+
+	memcpy(out->name, slot->name, sizeof(slot->name));
+	out->directory = slot->folder->id;
+	memcpy(out->slot_name, slot->name, sizeof(slot->name));
+	out->what = slot->what;
+	out->id = slot->what == WHAT_DIRECTORY ? slot->directory_id : slot->head;
+	out->mode = file ? file->mode : slot->mode;
+	out->size = slot->text ? slot->text->content.size : 0;
+	if (file)
+		out->size = file->spool ? spool_size(file->spool) : file->text ? file->text->content.size : 0;
+	out->cookie = slot->cookie;
+	out->waits = slot->waiting || slot->draft.text || (file && file->dirty);
+	out->attributes = slot->attributes;
+	if (slot->what == WHAT_DIRECTORY) {
+		struct folder *folder;
+		HASH_FIND(hh, slot->desk->folders, &slot->directory_id, sizeof(struct id), folder);
+		if (folder && folder->time_ns)
+			out->attributes.mtime_ns = out->attributes.ctime_ns = folder->time_ns;
+	}
+}
+
+static int item_of_tree(struct desk *desk, struct store_txn *txn, const struct tree_item *item, struct desk_item *out)
+{
+	struct version_row row;
+	struct folder *folder;
+
+	memcpy(out->name, item->name, sizeof(item->name));
+	out->directory = item->directory;
+	memcpy(out->slot_name, item->slot_name, sizeof(item->slot_name));
+	out->what = item->what;
+	out->id = item->id;
+	out->cookie = item->cookie;
+	out->mode = MODE_FILE;
+	out->size = 0;
+	out->waits = false;
+	if (item->what == WHAT_DIRECTORY) {
+		int err = attributes_get(desk, txn, &item->id, "", NULL, item->time_ms, MODE_FILE, &out->attributes);
+		HASH_FIND(hh, desk->folders, &item->id, sizeof(struct id), folder);
+		if (folder && folder->time_ns)
+			out->attributes.mtime_ns = out->attributes.ctime_ns = folder->time_ns;
+		return err;
+	}
+	int err = document_version_row(txn, &item->id, &row);
+	if (err < 0)
+		return err;
+	out->mode = row.mode;
+	out->size = row.size;
+	return attributes_get(desk, txn, &item->directory, item->slot_name, &row.id, row.time_ms, row.mode,
+			      &out->attributes);
+}
+
+int desk_lookup(struct desk *desk, const struct id *person, const struct id *directory,
+		const char *name, struct desk_item *out)
+{
+	bool own = id_equal(person, &desk->self);
+	struct tree_item item;
+	struct store_txn *txn = NULL;
+
+	desk_lock(desk);
+	const struct slot *slot = own ? slot_find(desk, directory, name) : NULL;
+	int err = 0;
+	if (slot) {
+		if (slot->shown)
+			item_of_slot(slot, out);
+		else
+			err = -ENOENT;
+	} else {
+		err = store_begin(desk->store, false, &txn);
+		if (err == 0)
+			err = tree_lookup(txn, person, directory, name, &item);
+		slot = err == 0 && own ? slot_find(desk, &item.directory, item.slot_name) : NULL;
+		if (slot && slot->shown)
+			item_of_slot(slot, out);
+		else if (slot)
+			err = -ENOENT;
+		else if (err == 0)
+			err = item_of_tree(desk, txn, &item, out);
+		if (slot && err == 0)
+			memcpy(out->name, item.name, sizeof(item.name));
+	}
+	store_abort(txn);
+	desk_unlock(desk);
+	return err;
+}
+
+struct each {
+	struct desk *desk;
+	struct store_txn *txn;
+	bool own;
+	struct slot **extra; /* shown, not in the tree; by cookie */
+	size_t extra_count, extra_at;
+	int (*visit)(void *context, const struct desk_item *item);
+	void *context;
+	struct desk_item item;
+};
+
+static int compare_cookies(const void *a, const void *b)
+{
+	const struct slot *x = *(struct slot *const *)a, *y = *(struct slot *const *)b;
+
+	return (x->cookie > y->cookie) - (x->cookie < y->cookie);
+}
+
+static int each_extra(struct each *each, uint64_t before)
+{
+	while (each->extra_at < each->extra_count && each->extra[each->extra_at]->cookie < before) {
+		item_of_slot(each->extra[each->extra_at++], &each->item);
+		int stop = each->visit(each->context, &each->item);
+		if (stop != 0)
+			return stop;
+	}
+	return 0;
+}
+
+static int each_item(void *context, const struct tree_item *item)
+{
+	struct each *each = context;
+
+	int stop = each_extra(each, item->cookie);
+	if (stop != 0)
+		return stop;
+	const struct slot *slot = each->own ? slot_find(each->desk, &item->directory, item->slot_name) : NULL;
+	if (slot && !slot->shown)
+		return 0;
+	if (slot) {
+		item_of_slot(slot, &each->item);
+		memcpy(each->item.name, item->name, sizeof(item->name));
+		each->item.cookie = item->cookie;
+	} else {
+		int err = item_of_tree(each->desk, each->txn, item, &each->item);
+		if (err < 0)
+			return err;
+	}
+	return each->visit(each->context, &each->item);
+}
+
+static int each_collect(struct each *each, const struct id *directory, uint64_t after)
+{
+	struct folder *folder;
+	struct slot *slot;
+	size_t count = 0;
+
+	HASH_FIND(hh, each->desk->folders, directory, sizeof(*directory), folder);
+	if (!folder)
+		return 0;
+	DL_FOREACH(folder->slots, slot)
+		count += slot->shown && !slot->published && slot->cookie > after;
+	if (count == 0)
+		return 0;
+	each->extra = calloc(count, sizeof(struct slot *));
+	if (!each->extra)
+		return -ENOMEM;
+	DL_FOREACH(folder->slots, slot)
+		if (slot->shown && !slot->published && slot->cookie > after)
+			each->extra[each->extra_count++] = slot;
+	qsort(each->extra, count, sizeof(struct slot *), compare_cookies);
+	return 0;
+}
+
+int desk_each(struct desk *desk, const struct id *person, const struct id *directory, uint64_t after,
+	      int (*visit)(void *context, const struct desk_item *item), void *context)
+{
+	struct each *each = calloc(1, sizeof(*each));
+	if (!each)
+		return -ENOMEM;
+	each->desk = desk;
+	each->visit = visit;
+	each->context = context;
+	each->own = id_equal(person, &desk->self);
+
+	desk_lock(desk);
+	int err = store_begin(desk->store, false, &each->txn);
+	if (err == 0 && each->own)
+		err = each_collect(each, directory, after);
+	if (err == 0)
+		err = tree_each(each->txn, person, directory, after, each_item, each);
+	if (err == 0)
+		err = each_extra(each, UINT64_MAX);
+	store_abort(each->txn);
+	desk_unlock(desk);
+	free(each->extra);
+	free(each);
+	return err;
+}
+
+int desk_directory(struct desk *desk, const struct id *person, const struct id *directory, struct attributes *out)
+{
+	struct store_txn *txn;
+	struct folder *folder;
+	struct slot *slot;
+
+	desk_lock(desk);
+	for (slot = desk->due; slot; slot = slot->due_next)
+		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
+			break;
+	int err = 0;
+	if (slot) {
+		*out = slot->attributes;
+	} else {
+		err = store_begin(desk->store, false, &txn);
+		if (err == 0) {
+			err = attributes_get(desk, txn, directory, "", NULL, 0, MODE_FILE, out);
+			store_abort(txn);
+		}
+	}
+	HASH_FIND(hh, desk->folders, directory, sizeof(*directory), folder);
+	if (err == 0 && folder && folder->time_ns)
+		out->mtime_ns = out->ctime_ns = folder->time_ns;
+	desk_unlock(desk);
+	return err;
+}
+
+int desk_each_waiting(struct desk *desk, int (*visit)(void *context, const struct desk_waiting *w), void *context)
+{
+	struct slot *slot, *next;
+	int stop = 0;
+
+	desk_lock(desk);
+	HASH_ITER(hh, desk->slots, slot, next) {
+		struct desk_waiting w = {
+			.directory = slot->folder->id,
+			.removal = !slot->shown,
+			.saves = (uint32_t)(slot->queue_count + (slot->draft.text ? 1 : 0)),
+			.due_ms = slot->due_ms,
+		};
+		if (!slot->waiting && !slot->draft.text)
+			continue;
+		memcpy(w.name, slot->name, sizeof(w.name));
+		stop = visit(context, &w);
+		if (stop != 0)
+			break;
+	}
+	desk_unlock(desk);
+	return stop;
+}
+
+static void save_tell(const struct save *save, struct desk_save *out)
+{
+	memcpy(&out->content, &save->text->content,
+	       offsetof(struct content, pieces) + save->text->content.count * sizeof(struct piece_ref));
+	out->mode = save->mode;
+	out->time_ms = save->time_ms;
+}
+
+int desk_saves(struct desk *desk, const struct id *directory, const char *name, struct desk_save *out, size_t count_max)
+{
+	size_t count = 0;
+
+	desk_lock(desk);
+	const struct slot *slot = slot_find(desk, directory, name);
+	for (size_t i = 0; slot && i < slot->queue_count; i++, count++)
+		if (count < count_max)
+			save_tell(&slot->queue[i], &out[count]);
+	if (slot && slot->draft.text) {
+		if (count < count_max)
+			save_tell(&slot->draft, &out[count]);
+		count++;
+	}
+	desk_unlock(desk);
+	return (int)count;
+}
+
+void desk_wait_released(struct desk *desk, const struct id *directory, const char *name, uint64_t bound_ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += (time_t)(bound_ms / 1000);
+	until.tv_nsec += (long)(bound_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	desk_lock(desk);
+	for (;;) {
+		const struct slot *slot = slot_find(desk, directory, name);
+		if (!slot || !slot->draft.text)
+			break;
+		if (pthread_cond_timedwait(&desk->idle, &desk->lock, &until) != 0)
+			break;
+	}
+	desk_unlock(desk);
+}
+
+/* ---- open and close ---- */
+
+static int open_spool_folder(struct desk *desk)
+{
+	int fd = store_directory_fd(desk->store);
+
+	if (mkdirat(fd, "spool", 0700) < 0 && errno != EEXIST)
+		return -errno;
+	desk->spool_fd = openat(fd, "spool", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return desk->spool_fd < 0 ? -errno : 0;
+}
+
+int desk_open(struct desk **out, struct store *store, const struct desk_options *options)
+{
+	pthread_condattr_t attributes;
+	struct store_txn *txn;
+
+	struct desk *desk = calloc(1, sizeof(*desk));
+	if (!desk)
+		return -ENOMEM;
+	desk->store = store;
+	desk->options = *options;
+	desk->clock = store_clock(store);
+	desk->spool_fd = -1;
+	pthread_mutex_init(&desk->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&desk->idle, &attributes);
+	pthread_condattr_destroy(&attributes);
+
+	int err = open_spool_folder(desk);
+	if (err == 0)
+		err = store_begin(store, false, &txn);
+	if (err == 0) {
+		err = person_self(txn, &desk->self);
+		store_abort(txn);
+	}
+	if (err == 0) {
+		desk_lock(desk);
+		err = fact_load_all(desk);
+		desk_unlock(desk);
+	}
+	if (err < 0) {
+		desk_close(desk);
+		return err;
+	}
+	*out = desk;
+	return 0;
+}
+
+int desk_close(struct desk *desk)
+{
+	struct slot *slot, *next_slot;
+	struct folder *folder, *next_folder;
+	struct process_seen *seen, *next_seen;
+	struct file *file, *next_file;
+	int err = 0;
+
+	if (!desk)
+		return 0;
+	desk_lock(desk);
+	DL_FOREACH_SAFE(desk->files, file, next_file) {
+		/* As the idle timer would have done: what was written is a save. */
+		if (file->dirty && (file->written || file->flushed)) {
+			int sealed = file_seal(file);
+			err = err == 0 ? sealed : err;
+		}
+	}
+	DL_FOREACH_SAFE(desk->files, file, next_file) {
+		DL_DELETE(desk->files, file);
+		file_detach(file);
+		spool_free(file->spool);
+		body_unref(file->text);
+		body_unref(file->base);
+		body_unref(file->draft);
+		free(file);
+	}
+	desk_unlock(desk);
+	HASH_ITER(hh, desk->slots, slot, next_slot)
+		slot_free(slot);
+	HASH_ITER(hh, desk->folders, folder, next_folder) {
+		HASH_DEL(desk->folders, folder);
+		free(folder);
+	}
+	HASH_ITER(hh, desk->seen, seen, next_seen) {
+		HASH_DEL(desk->seen, seen);
+		free(seen);
+	}
+	for (size_t i = 0; i < PACKERS_KEPT; i++)
+		packer_free(desk->packers[i]);
+	if (desk->spool_fd >= 0)
+		close(desk->spool_fd);
+	pthread_cond_destroy(&desk->idle);
+	pthread_mutex_destroy(&desk->lock);
+	free(desk);
+	return err;
+}

@@ -1,0 +1,658 @@
+/* desk_file.c - open files: reading, writing, flushing, releasing. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "desk_private.h"
+#include "utf8.h"
+
+void file_wait(struct file *file)
+{
+	while (file->busy)
+		pthread_cond_wait(&file->desk->idle, &file->desk->lock);
+}
+
+struct attributes *file_attributes(struct file *file)
+{
+	return file->slot ? &file->slot->attributes : &file->attributes;
+}
+
+void file_detach(struct file *file)
+{
+	struct slot *slot = file->slot;
+
+	if (!slot)
+		return;
+	file->attributes = slot->attributes;
+	if (slot->file == file)
+		slot->file = NULL;
+	file->slot = NULL;
+	slot->refs--;
+	slot_settle(slot);
+}
+
+struct file *file_new(struct slot *slot)
+{
+	struct file *file = calloc(1, sizeof(*file));
+
+	if (!file)
+		return NULL;
+	file->desk = slot->desk;
+	file->slot = slot;
+	slot->refs++;
+	slot->file = file;
+	file->mode = file->base_mode = slot->mode;
+	if (slot->text) {
+		file->text = body_ref(slot->text);
+		file->base = body_ref(slot->text);
+	}
+	if (slot->queue_count == 0)
+		file->version = slot->head;
+	DL_APPEND(file->desk->files, file);
+	return file;
+}
+
+void file_free(struct file *file)
+{
+	DL_DELETE(file->desk->files, file);
+	file_detach(file);
+	spool_free(file->spool);
+	body_unref(file->text);
+	body_unref(file->base);
+	body_unref(file->draft);
+	free(file);
+}
+
+struct handle *handle_new(struct file *file, int flags, uint32_t process)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	h->file = file;
+	h->flags = flags;
+	h->process = process;
+	file->handles++;
+	return h;
+}
+
+static void note_time(struct file *file)
+{
+	struct attributes *a = file_attributes(file);
+
+	a->mtime_ns = a->ctime_ns = clock_time_ns(file->desk->clock);
+	file->last_write_ms = clock_now_ms(file->desk->clock);
+}
+
+/* The bytes now differ, or may, from what was flushed. */
+static void file_changed(struct file *file)
+{
+	file->dirty = true;
+	file->flushed = false;
+	memset(&file->fork_of, 0, sizeof(file->fork_of));
+	note_time(file);
+}
+
+static int file_empty_spool(struct file *file)
+{
+	struct spool *spool;
+
+	int err = spool_new(&spool, file->desk->spool_fd);
+	if (err < 0)
+		return err;
+	spool_free(file->spool);
+	file->spool = spool;
+	body_unref(file->text);
+	file->text = NULL;
+	return 0;
+}
+
+/* Copies a text into a spool without the lock. */
+static int copy_text(struct desk *desk, struct body *text, struct spool *spool)
+{
+	uint8_t *buffer = malloc(PIECE_TEXT_MAX);
+	uint64_t offset = 0;
+	int err = buffer ? 0 : -ENOMEM;
+
+	while (err == 0 && offset < text->content.size) {
+		ssize_t size = content_read(store_piece_cache(desk->store), store_pieces(desk->store), &text->content,
+					    buffer, PIECE_TEXT_MAX, offset);
+		if (size <= 0)
+			err = size < 0 ? (int)size : -EBADMSG;
+		else
+			err = spool_write(spool, buffer, (size_t)size, offset);
+		offset += size > 0 ? (uint64_t)size : 0;
+	}
+	free(buffer);
+	return err;
+}
+
+int file_load_spool(struct file *file)
+{
+	struct spool *spool;
+
+	file_wait(file);
+	if (file->spool)
+		return 0;
+	int err = spool_new(&spool, file->desk->spool_fd);
+	if (err < 0)
+		return err;
+	struct body *text = body_ref(file->text);
+	if (text) {
+		file->busy = true;
+		desk_unlock(file->desk);
+		err = copy_text(file->desk, text, spool);
+		desk_lock(file->desk);
+		file->busy = false;
+		pthread_cond_broadcast(&file->desk->idle);
+		body_unref(text);
+	}
+	if (err < 0) {
+		spool_free(spool);
+		return err;
+	}
+	file->spool = spool;
+	body_unref(file->text);
+	file->text = NULL;
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static int truncate_whole(struct file *file, uint32_t process)
+{
+	file_wait(file);
+	int err = file_empty_spool(file);
+	if (err < 0)
+		return err;
+	file_changed(file);
+	file->written = false;
+	file->whole = true;
+	file->process = process;
+	return 0;
+}
+
+static void fill_item(struct handle *h, struct desk_item *out)
+{
+	struct file *file = h->file;
+	const struct slot *slot = file->slot;
+
+	memset(out, 0, sizeof(*out));
+	if (slot) {
+		memcpy(out->name, slot->name, sizeof(slot->name));
+		memcpy(out->slot_name, slot->name, sizeof(slot->name));
+		out->directory = slot->folder->id;
+		out->id = slot->head;
+		out->cookie = slot->cookie;
+	}
+	out->what = WHAT_VERSION;
+	out->mode = file->mode;
+	out->size = file->spool ? spool_size(file->spool) : file->text ? file->text->content.size : 0;
+	out->waits = file->dirty || (slot && slot->waiting);
+	out->attributes = *file_attributes(file);
+}
+
+static void new_attributes(struct slot *slot, mode_t permissions, uint32_t uid, uint32_t gid)
+{
+	slot->attributes.permissions = permissions & 07777;
+	slot->attributes.uid = uid;
+	slot->attributes.gid = gid;
+	slot->attributes.mtime_ns = slot->attributes.ctime_ns = clock_time_ns(slot->desk->clock);
+}
+
+int desk_create(struct desk *desk, struct desk_slot at, mode_t permissions, uint32_t uid, uint32_t gid,
+		uint32_t process, struct handle **out, struct desk_item *out_item)
+{
+	struct slot *slot;
+	struct handle *h = NULL;
+
+	desk_lock(desk);
+	int err = slot_make_free(desk, at, WHAT_VERSION, &slot);
+	if (err == 0) {
+		/* A name in its window goes on: the file's base is what stood there. */
+		bool continues = slot->what == WHAT_VERSION && slot->text;
+		if (!continues)
+			slot_set_text(slot, NULL);
+		struct file *file = file_new(slot);
+		h = file ? handle_new(file, O_RDWR, process) : NULL;
+		if (!h)
+			err = -ENOMEM;
+		else
+			err = truncate_whole(file, process);
+		if (err == 0) {
+			slot->shown = true;
+			slot->what = WHAT_VERSION;
+			file->mode = permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE;
+			if (!continues)
+				slot->mode = file->mode;
+			h->changed = true;
+			new_attributes(slot, permissions, uid, gid);
+			folder_touch(desk, &slot->folder->id);
+			fill_item(h, out_item);
+			*out = h;
+		} else {
+			free(h);
+			if (file)
+				file_free(file);
+		}
+	}
+	desk_unlock(desk);
+	return err;
+}
+
+/* Opens what a slot shows; shares the file that is open there. */
+static int open_slot(struct slot *slot, int flags, uint32_t process, struct handle **out)
+{
+	struct file *file = slot->file;
+
+	if (!slot->shown)
+		return -ENOENT;
+	if (slot->what == WHAT_DIRECTORY)
+		return -EISDIR;
+	if (!file)
+		file = file_new(slot);
+	struct handle *h = file ? handle_new(file, flags, process) : NULL;
+	int err = h ? 0 : -ENOMEM;
+	if (err == 0 && (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY) {
+		err = truncate_whole(file, process);
+		h->changed = true;
+	}
+	if (err < 0) {
+		if (h)
+			file->handles--;
+		free(h);
+		if (file && file->handles == 0)
+			file_free(file);
+		return err;
+	}
+	*out = h;
+	return 0;
+}
+
+int desk_open_file(struct desk *desk, struct desk_slot at, int flags, uint32_t process, struct handle **out)
+{
+	struct slot *slot;
+
+	desk_lock(desk);
+	int err = slot_get(desk, at, &slot);
+	if (err == 0) {
+		err = open_slot(slot, flags, process, out);
+		if (err < 0)
+			slot_settle(slot);
+	}
+	desk_unlock(desk);
+	return err;
+}
+
+int desk_reopen(struct desk *desk, struct handle *of, int flags, uint32_t process, struct handle **out)
+{
+	desk_lock(desk);
+	struct handle *h = handle_new(of->file, flags, process);
+	int err = h ? 0 : -ENOMEM;
+	if (err == 0 && (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY) {
+		err = truncate_whole(of->file, process);
+		h->changed = true;
+	}
+	if (err == 0) {
+		*out = h;
+	} else if (h) {
+		of->file->handles--;
+		free(h);
+	}
+	desk_unlock(desk);
+	return err;
+}
+
+/* ---- bytes ---- */
+
+ssize_t handle_read(struct handle *h, void *out, size_t size, uint64_t offset)
+{
+	struct file *file = h->file;
+	struct desk *desk = file->desk;
+	ssize_t done = 0;
+
+	desk_lock(desk);
+	if (!h->noted && file->slot && file->base && !file->dirty) {
+		h->noted = true;
+		seen_note(desk, h->process, file->slot, &file->version, &file->base->content.digest);
+	}
+	while (file->busy && !file->spool && !file->text)
+		pthread_cond_wait(&desk->idle, &desk->lock);
+	if (file->spool) {
+		done = spool_read(file->spool, out, size, offset);
+	} else if (file->text) {
+		struct body *text = body_ref(file->text);
+		desk_unlock(desk);
+		done = content_read(store_piece_cache(desk->store), store_pieces(desk->store), &text->content,
+				    out, size, offset);
+		desk_lock(desk);
+		body_unref(text);
+	}
+	desk_unlock(desk);
+	return done;
+}
+
+ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t offset)
+{
+	struct file *file = h->file;
+	struct desk *desk = file->desk;
+
+	desk_lock(desk);
+	int err = file_load_spool(file);
+	file_wait(file);
+	if (err == 0 && (h->flags & O_APPEND) && offset < spool_size(file->spool))
+		offset = spool_size(file->spool);
+	if (err == 0 && (offset > desk->options.document_size_max || size > desk->options.document_size_max - offset))
+		err = -EFBIG;
+	if (err == 0)
+		err = spool_write(file->spool, bytes, size, offset);
+	if (err == 0) {
+		file_changed(file);
+		file->written = true;
+		h->changed = true;
+	}
+	desk_unlock(desk);
+	return err < 0 ? err : (ssize_t)size;
+}
+
+static int file_truncate(struct file *file, uint64_t size, uint32_t process)
+{
+	if (size == 0)
+		return truncate_whole(file, process);
+	if (size > file->desk->options.document_size_max)
+		return -EFBIG;
+	int err = file_load_spool(file);
+	file_wait(file);
+	if (err == 0)
+		err = spool_truncate(file->spool, size);
+	if (err == 0) {
+		file_changed(file);
+		file->written = true; /* nothing need follow: it is a state of its own */
+	}
+	return err;
+}
+
+int handle_truncate(struct handle *h, uint64_t size)
+{
+	desk_lock(h->file->desk);
+	int err = file_truncate(h->file, size, h->process);
+	if (err == 0)
+		h->changed = true;
+	desk_unlock(h->file->desk);
+	return err;
+}
+
+int handle_flush(struct handle *h)
+{
+	struct desk *desk = h->file->desk;
+
+	desk_lock(desk);
+	int err = h->changed ? file_flush(h->file) : 0;
+	desk_unlock(desk);
+	return err;
+}
+
+int handle_sync(struct handle *h)
+{
+	struct desk *desk = h->file->desk;
+
+	desk_lock(desk);
+	int err = file_flush(h->file);
+	desk_unlock(desk);
+	return err < 0 ? err : journal_sync(store_journal(desk->store));
+}
+
+int handle_release(struct handle *h)
+{
+	struct file *file = h->file;
+	struct desk *desk = file->desk;
+	int err = 0;
+
+	desk_lock(desk);
+	file_wait(file);
+	if (h->changed)
+		err = file_seal(file);
+	file_wait(file);
+	file->handles--;
+	free(h);
+	/* What could not be sealed (a full disk) is kept and tried again by the tick. */
+	if (file->handles == 0 && !(file->dirty && file->slot))
+		file_free(file);
+	desk_unlock(desk);
+	return err;
+}
+
+int handle_item(struct handle *h, struct desk_item *out)
+{
+	desk_lock(h->file->desk);
+	fill_item(h, out);
+	desk_unlock(h->file->desk);
+	return 0;
+}
+
+/* The text and version that a whole copy takes over. */
+static int copy_source(struct desk *desk, struct handle *from, const struct id *version, struct body **out_text,
+		       struct id *out_version)
+{
+	if (from) {
+		struct file *file = from->file;
+		if (file->dirty || !file->base || !file->slot || file->slot->queue_count > 0 || id_is_zero(&file->version))
+			return -EXDEV;
+		*out_text = body_ref(file->base);
+		*out_version = file->version;
+		return 0;
+	}
+	struct store_txn *txn;
+	struct version *v = malloc(sizeof(*v));
+	int err = v ? store_begin(desk->store, false, &txn) : -ENOMEM;
+	if (err == 0) {
+		err = document_version(txn, version, v);
+		store_abort(txn);
+	}
+	*out_text = err == 0 ? body_new(&v->content) : NULL;
+	*out_version = *version;
+	free(v);
+	return err < 0 ? err : *out_text ? 0 : -ENOMEM;
+}
+
+ssize_t handle_copy(struct handle *from, const struct id *version, uint64_t from_offset,
+		    struct handle *to, uint64_t to_offset, uint64_t size)
+{
+	struct file *file = to->file;
+	struct desk *desk = file->desk;
+	struct body *text = NULL;
+	struct id of;
+
+	desk_lock(desk);
+	file_wait(file);
+	int err = -EXDEV;
+	if (from_offset == 0 && to_offset == 0 && file->spool && spool_size(file->spool) == 0)
+		err = copy_source(desk, from, version, &text, &of);
+	uint64_t done = err == 0 ? text->content.size : 0;
+	if (err == 0 && (done == 0 || size < done || done > desk->options.document_size_max))
+		err = -EXDEV;
+	if (err == 0) {
+		spool_free(file->spool);
+		file->spool = NULL;
+		file->text = body_ref(text);
+		file_changed(file);
+		file->written = true;
+		file->fork_of = of;
+		to->changed = true;
+	}
+	body_unref(text);
+	desk_unlock(desk);
+	return err < 0 ? err : (ssize_t)done;
+}
+
+void desk_note_read(struct desk *desk, uint32_t process, const struct id *version)
+{
+	struct store_txn *txn;
+	struct slot *slot = calloc(1, sizeof(*slot));
+	struct version *v = malloc(sizeof(*v));
+
+	/* Remembered under the version's own id: S7 asks for bytes, not for a place. */
+	if (slot && v && store_begin(desk->store, false, &txn) == 0) {
+		int err = document_version(txn, version, v);
+		store_abort(txn);
+		memcpy(slot->key, version->bytes, ID_SIZE);
+		slot->key_size = ID_SIZE;
+		desk_lock(desk);
+		if (err == 0)
+			seen_note(desk, process, slot, version, &v->content.digest);
+		desk_unlock(desk);
+	}
+	free(slot);
+	free(v);
+}
+
+int desk_truncate(struct desk *desk, struct desk_slot at, uint64_t size, uint32_t process)
+{
+	struct handle *h;
+
+	int err = desk_open_file(desk, at, O_WRONLY, process, &h);
+	if (err < 0)
+		return err;
+	err = handle_truncate(h, size);
+	if (err == 0)
+		err = handle_flush(h);
+	int released = handle_release(h);
+	return err < 0 ? err : released;
+}
+
+/* ---- attributes ---- */
+
+static void merge_attributes(struct attributes *a, unsigned mask, const struct attributes *from, const struct clock *clock)
+{
+	if (mask & DESK_SET_PERMISSIONS)
+		a->permissions = from->permissions & 07777;
+	if (mask & DESK_SET_UID)
+		a->uid = from->uid;
+	if (mask & DESK_SET_GID)
+		a->gid = from->gid;
+	if (mask & DESK_SET_MTIME)
+		a->mtime_ns = from->mtime_ns;
+	a->ctime_ns = clock_time_ns(clock);
+}
+
+static int keep_attributes(struct desk *desk, const struct id *directory, const char *name,
+			   const struct attributes *a, const struct id *version)
+{
+	struct store_txn *txn;
+
+	int err = store_begin(desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	err = attributes_put(txn, directory, name, a, version);
+	if (err == 0)
+		return store_commit(txn);
+	store_abort(txn);
+	return err;
+}
+
+/* The x bit of a closed document is a version of its own, or belongs to the save that waits. */
+static int set_mode(struct slot *slot, enum mode mode)
+{
+	if (slot->mode == mode || slot->mode == MODE_LINK)
+		return 0;
+	if (slot->queue_count > 0) {
+		slot->queue[slot->queue_count - 1].mode = mode;
+		slot->mode = mode;
+		if (slot->file)
+			slot->file->base_mode = mode;
+		return 0;
+	}
+	struct save save = { .text = body_ref(slot->text), .mode = mode, .parent = slot->head };
+	int err = slot_take_save(slot, &save);
+	save_finish(&save);
+	if (err == 0 && slot->file) {
+		slot->file->base_mode = mode;
+		slot->file->version = slot->head;
+	}
+	return err;
+}
+
+static int slot_set_attributes(struct slot *slot, unsigned mask, const struct attributes *a)
+{
+	struct desk *desk = slot->desk;
+	struct attributes before = slot->attributes;
+	struct file *file = slot->file;
+	int err = 0;
+
+	merge_attributes(&slot->attributes, mask, a, desk->clock);
+	if (slot->what == WHAT_DIRECTORY) {
+		struct folder *folder;
+		HASH_FIND(hh, desk->folders, &slot->directory_id, sizeof(struct id), folder);
+		if (folder && (mask & DESK_SET_MTIME))
+			folder->time_ns = 0;
+		err = keep_attributes(desk, &slot->directory_id, "", &slot->attributes, NULL);
+	} else {
+		enum mode mode = slot->attributes.permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE;
+		if ((mask & DESK_SET_PERMISSIONS) && slot->mode != MODE_LINK && file && file->dirty)
+			file->mode = mode, file->flushed = false;
+		else if ((mask & DESK_SET_PERMISSIONS) && slot->mode != MODE_LINK) {
+			err = set_mode(slot, mode);
+			if (err == 0 && file)
+				file->mode = mode;
+		}
+		if (err == 0)
+			err = keep_attributes(desk, &slot->folder->id, slot->name, &slot->attributes,
+					      slot->queue_count == 0 && slot->published && !(file && file->dirty) ? &slot->head : NULL);
+	}
+	if (err < 0)
+		slot->attributes = before;
+	return err;
+}
+
+int desk_set_attributes(struct desk *desk, struct desk_slot at, unsigned mask, const struct attributes *a)
+{
+	struct slot *slot;
+
+	desk_lock(desk);
+	int err = slot_get(desk, at, &slot);
+	if (err == 0 && !slot->shown)
+		err = -ENOENT;
+	if (err == 0)
+		err = slot_set_attributes(slot, mask, a);
+	if (err != -ENOENT && (slot = slot_find(desk, &at.directory, at.name)))
+		slot_settle(slot);
+	desk_unlock(desk);
+	return err;
+}
+
+int desk_set_directory_attributes(struct desk *desk, const struct id *directory, unsigned mask, const struct attributes *a)
+{
+	struct attributes now;
+	struct folder *folder;
+	struct slot *slot;
+
+	int err = desk_directory(desk, &desk->self, directory, &now);
+	if (err < 0)
+		return err;
+	desk_lock(desk);
+	merge_attributes(&now, mask, a, desk->clock);
+	HASH_FIND(hh, desk->folders, directory, sizeof(*directory), folder);
+	if (folder && (mask & DESK_SET_MTIME))
+		folder->time_ns = 0;
+	for (slot = desk->slots; slot; slot = slot->hh.next)
+		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
+			slot->attributes = now;
+	err = keep_attributes(desk, directory, "", &now, NULL);
+	desk_unlock(desk);
+	return err;
+}
+
+int handle_set_attributes(struct handle *h, unsigned mask, const struct attributes *a)
+{
+	struct file *file = h->file;
+	int err = 0;
+
+	desk_lock(file->desk);
+	if (file->slot)
+		err = slot_set_attributes(file->slot, mask, a);
+	else
+		merge_attributes(&file->attributes, mask, a, file->desk->clock);
+	desk_unlock(file->desk);
+	return err;
+}

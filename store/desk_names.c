@@ -1,0 +1,485 @@
+/* desk_names.c - names that come, go and move. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "desk_private.h"
+#include "file.h"
+#include "utf8.h"
+
+static uint64_t window_end(struct desk *desk)
+{
+	return clock_now_ms(desk->clock) + desk->options.window_ms;
+}
+
+/* One transaction that only writes what waits at a slot. */
+static int keep_fact(struct slot *slot)
+{
+	struct store_txn *txn;
+	bool fact = slot->fact;
+
+	int err = store_begin(slot->desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	err = fact_put(txn, slot);
+	if (err == 0)
+		err = store_commit(txn);
+	else
+		store_abort(txn);
+	if (err < 0)
+		slot->fact = fact;
+	return err;
+}
+
+static int see_standing(struct slot *slot)
+{
+	struct standing standing[SEEN_MAX];
+	struct store_txn *txn;
+
+	int err = store_begin(slot->desk->store, false, &txn);
+	if (err < 0)
+		return err;
+	int count = tree_standing(txn, &slot->desk->self, &slot->folder->id, slot->name, standing, SEEN_MAX);
+	store_abort(txn);
+	if (count < 0)
+		return count;
+	slot->seen_count = 0;
+	for (int i = 0; i < count && i < SEEN_MAX; i++)
+		slot->seen[slot->seen_count++] = (struct replaced){ standing[i].record_id, standing[i].index };
+	return 0;
+}
+
+/* The name goes; the removal, if there is anything to remove, waits. */
+static int hide(struct slot *slot)
+{
+	int err = slot->published ? see_standing(slot) : 0;
+	if (err < 0)
+		return err;
+	struct save draft = slot->draft;
+	memset(&slot->draft, 0, sizeof(slot->draft));
+	slot->shown = false;
+	uint64_t due_ms = slot->due_ms;
+	slot_wait(slot, slot->published || slot->queue_count > 0 ? window_end(slot->desk) : 0);
+	err = keep_fact(slot);
+	if (err < 0) {
+		slot->draft = draft;
+		slot->shown = true;
+		slot_wait(slot, due_ms);
+		return err;
+	}
+	save_finish(&draft);
+	folder_touch(slot->desk, &slot->folder->id);
+	return 0;
+}
+
+/* What was closed there is a version before its name goes. */
+static int seal_closed(struct slot *slot)
+{
+	struct file *file = slot->file;
+
+	return file && file->dirty && file->flushed ? file_seal(file) : 0;
+}
+
+int desk_unlink(struct desk *desk, struct desk_slot at)
+{
+	struct slot *slot;
+
+	desk_lock(desk);
+	int err = slot_get(desk, at, &slot);
+	if (err == 0) {
+		slot_hold(slot);
+		if (!slot->shown)
+			err = -ENOENT;
+		else if (slot->what == WHAT_DIRECTORY)
+			err = -EISDIR;
+		else
+			err = seal_closed(slot);
+		if (err == 0)
+			err = hide(slot);
+		if (err == 0 && slot->file) {
+			slot->file->dirty = false;
+			file_detach(slot->file);
+		}
+		slot_drop(slot);
+	}
+	desk_unlock(desk);
+	return err;
+}
+
+/* ---- directories ---- */
+
+static bool is_taken(struct desk *desk, const struct id *directory)
+{
+	const struct slot *slot;
+
+	for (slot = desk->due; slot; slot = slot->due_next)
+		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
+			return true;
+	return false;
+}
+
+static int new_directory_id(struct desk *desk, struct desk_slot at, struct id *out)
+{
+	struct store_txn *txn;
+
+	for (;;) {
+		int err = store_begin(desk->store, false, &txn);
+		if (err < 0)
+			return err;
+		err = tree_new_directory_id(txn, &at.directory, at.name, out);
+		store_abort(txn);
+		if (err < 0 || !is_taken(desk, out))
+			return err;
+		/* One made here and renamed meanwhile has it: signed, it counts as in use. */
+		err = folder_publish(desk, out);
+		if (err < 0)
+			return err;
+	}
+}
+
+static int show_directory(struct slot *slot, mode_t permissions, uint32_t uid, uint32_t gid)
+{
+	struct desk *desk = slot->desk;
+	struct store_txn *txn;
+	bool fact = slot->fact;
+
+	slot->attributes.permissions = permissions & 07777;
+	slot->attributes.uid = uid;
+	slot->attributes.gid = gid;
+	slot->attributes.mtime_ns = slot->attributes.ctime_ns = clock_time_ns(desk->clock);
+	slot->shown = true;
+	slot_wait(slot, window_end(desk));
+	int err = store_begin(desk->store, true, &txn);
+	if (err == 0) {
+		err = fact_put(txn, slot);
+		if (err == 0)
+			err = attributes_put(txn, &slot->directory_id, "", &slot->attributes, NULL);
+		if (err == 0)
+			err = store_commit(txn);
+		else
+			store_abort(txn);
+	}
+	if (err < 0) {
+		slot->fact = fact;
+		slot->shown = false;
+		slot_wait(slot, 0);
+	}
+	return err;
+}
+
+int desk_mkdir(struct desk *desk, struct desk_slot at, mode_t permissions, uint32_t uid, uint32_t gid, struct desk_item *out)
+{
+	struct slot *slot;
+
+	desk_lock(desk);
+	int err = slot_make_free(desk, at, WHAT_DIRECTORY, &slot);
+	if (err == 0) {
+		slot_hold(slot);
+		if (id_is_zero(&slot->directory_id))
+			err = new_directory_id(desk, at, &slot->directory_id);
+		slot->what = WHAT_DIRECTORY;
+		if (err == 0)
+			err = show_directory(slot, permissions, uid, gid);
+		if (err == 0)
+			folder_touch(desk, &at.directory);
+		slot_drop(slot);
+	}
+	desk_unlock(desk);
+	return err < 0 ? err : desk_lookup(desk, &desk->self, &at.directory, at.name, out);
+}
+
+static int sees_item(void *context, const struct tree_item *item)
+{
+	struct desk *desk = context;
+	const struct slot *slot = slot_find(desk, &item->directory, item->slot_name);
+
+	return !slot || slot->shown;
+}
+
+/* Nothing shows in it. 1, 0 or an error. */
+static int is_empty(struct desk *desk, const struct id *directory)
+{
+	struct folder *folder;
+	const struct slot *slot;
+	struct store_txn *txn;
+
+	HASH_FIND(hh, desk->folders, directory, sizeof(*directory), folder);
+	if (folder)
+		DL_FOREACH(folder->slots, slot)
+			if (slot->shown)
+				return 0;
+	int err = store_begin(desk->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = tree_each(txn, &desk->self, directory, 0, sees_item, desk);
+	store_abort(txn);
+	return err < 0 ? err : err == 0;
+}
+
+int desk_rmdir(struct desk *desk, struct desk_slot at)
+{
+	struct slot *slot;
+
+	desk_lock(desk);
+	int err = slot_get(desk, at, &slot);
+	if (err == 0) {
+		slot_hold(slot);
+		if (!slot->shown)
+			err = -ENOENT;
+		else if (slot->what != WHAT_DIRECTORY)
+			err = -ENOTDIR;
+		else
+			err = is_empty(desk, &slot->directory_id);
+		if (err >= 0)
+			err = err == 0 ? -ENOTEMPTY : hide(slot);
+		slot_drop(slot);
+	}
+	desk_unlock(desk);
+	return err;
+}
+
+/* ---- links ---- */
+
+static ssize_t memory_source(void *context, uint8_t *out, size_t size, uint64_t offset)
+{
+	const struct span *text = context;
+
+	if (offset >= text->size)
+		return 0;
+	if (size > text->size - offset)
+		size = text->size - offset;
+	memcpy(out, (const uint8_t *)text->data + offset, size);
+	return (ssize_t)size;
+}
+
+/* Stores a text and commits its pieces alone. */
+static int store_text(struct desk *desk, content_source source, void *context, uint64_t size, struct body **out)
+{
+	struct store_batch *batch = store_batch_new(desk->store);
+	struct store_txn *txn;
+
+	int err = batch ? body_write(desk, batch, source, context, size, out) : -ENOMEM;
+	if (err == 0) {
+		err = store_begin(desk->store, true, &txn);
+		if (err == 0) {
+			err = store_batch_finish(batch, txn);
+			if (err == 0)
+				err = store_commit(txn);
+			else
+				store_abort(txn);
+		}
+		if (err < 0) {
+			body_unref(*out);
+			*out = NULL;
+		}
+	}
+	store_batch_free(batch);
+	return err;
+}
+
+int desk_symlink(struct desk *desk, struct desk_slot at, const char *target, uint32_t uid, uint32_t gid, struct desk_item *out)
+{
+	struct span text = { target, strlen(target) };
+	struct save save = { .mode = MODE_LINK };
+	struct slot *slot;
+
+	if (text.size == 0 || text.size > LINK_SIZE_MAX)
+		return text.size ? -ENAMETOOLONG : -ENOENT;
+	desk_lock(desk);
+	save.time_ms = clock_time_ms(desk->clock);
+	int err = store_text(desk, memory_source, &text, text.size, &save.text);
+	if (err == 0)
+		err = slot_make_free(desk, at, WHAT_VERSION, &slot);
+	if (err == 0) {
+		slot_hold(slot);
+		slot->attributes.permissions = 0777;
+		slot->attributes.uid = uid;
+		slot->attributes.gid = gid;
+		slot->attributes.mtime_ns = slot->attributes.ctime_ns = clock_time_ns(desk->clock);
+		err = slot_take_save(slot, &save);
+		if (err == 0)
+			folder_touch(desk, &at.directory);
+		slot_drop(slot);
+	}
+	save_finish(&save);
+	desk_unlock(desk);
+	return err < 0 ? err : desk_lookup(desk, &desk->self, &at.directory, at.name, out);
+}
+
+/* The text at a name, of any person. */
+static int text_at(struct desk *desk, const struct id *person, struct desk_slot at, struct body **out, enum mode *out_mode)
+{
+	const struct slot *slot = id_equal(person, &desk->self) ? slot_find(desk, &at.directory, at.name) : NULL;
+	struct tree_item item;
+	struct store_txn *txn;
+
+	if (slot) {
+		if (!slot->shown || !slot->text)
+			return -ENOENT;
+		*out = body_ref(slot->text);
+		*out_mode = slot->mode;
+		return 0;
+	}
+	struct version *v = malloc(sizeof(*v));
+	int err = v ? store_begin(desk->store, false, &txn) : -ENOMEM;
+	if (err == 0) {
+		err = tree_lookup(txn, person, &at.directory, at.name, &item);
+		if (err == 0)
+			err = item.what == WHAT_VERSION ? document_version(txn, &item.id, v) : -EINVAL;
+		store_abort(txn);
+	}
+	if (err == 0) {
+		*out = body_new(&v->content);
+		*out_mode = v->row.mode;
+		err = *out ? 0 : -ENOMEM;
+	}
+	free(v);
+	return err;
+}
+
+int desk_readlink(struct desk *desk, const struct id *person, struct desk_slot at, char *out, size_t out_size)
+{
+	struct body *body = NULL;
+	enum mode mode = MODE_FILE;
+
+	desk_lock(desk);
+	int err = text_at(desk, person, at, &body, &mode);
+	desk_unlock(desk);
+	if (err == 0 && mode != MODE_LINK)
+		err = -EINVAL;
+	if (err == 0) {
+		ssize_t size = content_read(store_piece_cache(desk->store), store_pieces(desk->store), &body->content,
+					    (uint8_t *)out, out_size - 1, 0);
+		if (size >= 0)
+			out[size] = '\0';
+		err = size < 0 ? (int)size : 0;
+	}
+	desk_lock(desk);
+	body_unref(body);
+	desk_unlock(desk);
+	return err;
+}
+
+/* ---- local files that become documents, and back ---- */
+
+static ssize_t fd_source(void *context, uint8_t *out, size_t size, uint64_t offset)
+{
+	return file_pread_all(*(int *)context, out, size, (off_t)offset);
+}
+
+/* Gives a slot a text that replaces whatever it had, as one save; open files of the old one go on without the name. */
+static int replace_text(struct slot *slot, struct save *save, const struct attributes *a, uint32_t process)
+{
+	struct attributes before = slot->attributes;
+	bool fresh = !slot->published && slot->queue_count == 0;
+
+	int err = seal_closed(slot);
+	if (err < 0)
+		return err;
+	if (slot->file) {
+		slot->file->dirty = false;
+		file_detach(slot->file);
+	}
+	if (!seen_get(slot->desk, process, slot, &save->parent))
+		save->parent = slot->published ? slot->head : (struct id){ { 0 } };
+	if (fresh && save->text->content.size > 0 && id_is_zero(&save->fork_of))
+		seen_copy(slot->desk, process, &save->text->content.digest, &save->fork_of);
+	slot->attributes = *a;
+	/* Bytes equal to what stands there make no version. */
+	if (!fresh && slot->text && slot->mode == save->mode &&
+	    slot->text->content.size == save->text->content.size &&
+	    id_equal(&slot->text->content.digest, &save->text->content.digest)) {
+		slot->shown = true;
+		slot->seen_count = 0;
+		return keep_fact(slot);
+	}
+	err = slot_take_save(slot, save);
+	if (err < 0)
+		slot->attributes = before;
+	else
+		seen_note(slot->desk, process, slot, &slot->head, &save->text->content.digest);
+	return err;
+}
+
+static int take_body(struct desk *desk, struct desk_slot to, struct save *save, const struct attributes *a,
+		     uint32_t process, struct handle **out_handle)
+{
+	struct slot *slot;
+
+	int err = slot_make(desk, to, &slot);
+	if (err == 0 && slot->shown && slot->what == WHAT_DIRECTORY)
+		err = -EISDIR;
+	else if (err == 0 && !slot->shown && slot->what == WHAT_DIRECTORY && slot->waiting) {
+		err = slot_publish(slot);
+		if (err == 0)
+			err = slot_make(desk, to, &slot);
+	}
+	if (err < 0)
+		return err;
+	slot_hold(slot);
+	struct attributes attributes = *a;
+	attributes.ctime_ns = clock_time_ns(desk->clock);
+	if (attributes.ino == 0)
+		attributes.ino = attributes_new_ino(desk);
+	err = replace_text(slot, save, &attributes, process);
+	if (err == 0)
+		folder_touch(desk, &slot->folder->id);
+	if (err == 0 && out_handle) {
+		struct file *file = file_new(slot);
+		*out_handle = file ? handle_new(file, O_RDWR, process) : NULL;
+		if (file && !*out_handle)
+			file_free(file);
+	}
+	slot_drop(slot);
+	return err;
+}
+
+int desk_take_file(struct desk *desk, int fd, struct desk_slot to, const struct attributes *a, uint32_t process,
+		   struct handle **out_handle)
+{
+	struct save save = { .mode = a->permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE };
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size > desk->options.document_size_max)
+		return -EFBIG;
+	desk_lock(desk);
+	save.time_ms = clock_time_ms(desk->clock);
+	int err = store_text(desk, fd_source, &fd, (uint64_t)st.st_size, &save.text);
+	if (err == 0)
+		err = take_body(desk, to, &save, a, process, out_handle);
+	save_finish(&save);
+	desk_unlock(desk);
+	return err;
+}
+
+int desk_give_file(struct desk *desk, struct desk_slot from, int fd)
+{
+	uint8_t *buffer = malloc(PIECE_TEXT_MAX);
+	struct handle *h;
+	uint64_t offset = 0;
+
+	int err = buffer ? desk_open_file(desk, from, O_RDONLY, 0, &h) : -ENOMEM;
+	if (err < 0) {
+		free(buffer);
+		return err;
+	}
+	for (;;) {
+		ssize_t size = handle_read(h, buffer, PIECE_TEXT_MAX, offset);
+		if (size > 0)
+			err = file_pwrite_all(fd, buffer, (size_t)size, (off_t)offset);
+		else
+			err = (int)size;
+		if (size <= 0 || err < 0)
+			break;
+		offset += (uint64_t)size;
+	}
+	free(buffer);
+	if (err == 0)
+		err = desk_unlink(desk, from);
+	handle_release(h);
+	return err;
+}

@@ -1,0 +1,234 @@
+/*
+ * desk_private.h - what the files of the desk share.
+ *
+ * One lock for everything.  It is dropped only while a file's text is read,
+ * compressed or loaded; `busy` then keeps others from changing that file.
+ *
+ * A slot is here while something waits there or a file of it is open; what is
+ * not here shows as the tree has it.
+ */
+#ifndef DESK_PRIVATE_H
+#define DESK_PRIVATE_H
+
+#include <pthread.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "desk.h"
+#include "spool.h"
+
+#define SEEN_MAX 32       /* entries that a removal was made in view of */
+#define PROCESSES_MAX 4096 /* (process, slot) pairs remembered for S6 and S7 */
+#define PUBLISH_MAX 128    /* slots signed in one transaction */
+#define PUBLISH_SAVES_MAX 512 /* saves signed in one transaction */
+#define PACKERS_KEPT 4
+
+struct body { /* an immutable content, shared; cut to its piece count */
+	unsigned refs;
+	struct content content;
+};
+
+struct save { /* a state closed and not yet signed, or a flushed draft */
+	struct body *text; /* owned reference */
+	enum mode mode;
+	uint64_t time_ms;
+	struct id parent;  /* version it descends from; zero: the save before it in the queue, or none */
+	struct id fork_of; /* the version whose very bytes these are (S7); zero: none */
+};
+
+struct folder { /* a directory as far as the desk must know it */
+	struct id id;
+	struct slot *slots;  /* list of those in it */
+	uint64_t time_ns;    /* of the last change of names; 0: none in this session */
+	UT_hash_handle hh;
+};
+
+struct slot {
+	struct desk *desk;
+	struct folder *folder;
+	char name[NAME_SIZE_MAX + 1];
+	uint64_t cookie;
+	enum what what;
+	bool shown;     /* the name is there */
+	bool published; /* entries stand there in the tree */
+	bool fact;      /* a LOCAL_PENDING fact is in the journal */
+	struct id directory_id;         /* WHAT_DIRECTORY */
+	struct id head, document;       /* published head; zero: none */
+	struct body *text;              /* current content: of the head, or the last save; NULL of a directory */
+	enum mode mode;                 /* of text */
+	struct save *queue;             /* closed, unsigned, in order */
+	size_t queue_count;
+	struct save draft;              /* flushed, not released; text NULL: none */
+	struct replaced seen[SEEN_MAX]; /* what stood when it was removed */
+	size_t seen_count;
+	uint64_t due_ms;                /* now_ms when it is to be signed; 0: not waiting */
+	struct file *file;              /* the open file that shows, or NULL */
+	unsigned refs;                  /* files that came from here */
+	struct attributes attributes;
+	struct slot *prev, *next;         /* in the folder */
+	struct slot *due_prev, *due_next; /* in the desk's waiting list, earliest first */
+	bool waiting;
+	UT_hash_handle hh;
+	size_t key_size;
+	uint8_t key[ID_SIZE + NAME_SIZE_MAX]; /* directory id, name */
+};
+
+struct file {
+	struct desk *desk;
+	struct slot *slot;       /* where it saves to; NULL once unlinked or replaced */
+	unsigned handles;
+	bool busy;               /* its bytes are being read without the lock: do not change them */
+	struct body *text;       /* its bytes while there is no spool */
+	struct spool *spool;     /* its bytes while edited */
+	struct body *base;       /* what a seal compares with; NULL: it is new */
+	enum mode base_mode, mode;
+	struct id version;       /* the signed version that base is; zero: none */
+	bool dirty;              /* changed since the last seal */
+	bool written;            /* by write(2), not only truncated */
+	bool flushed;            /* `draft` is in the journal and is these bytes */
+	struct body *draft;
+	bool whole;              /* content replaced whole, by `process` */
+	uint32_t process;
+	struct id fork_of;       /* filled by a copy of this version, untouched since */
+	uint64_t last_write_ms;
+	struct attributes attributes; /* once the slot is gone; before, the slot's hold */
+	struct file *prev, *next;
+};
+
+struct handle {
+	struct file *file;
+	int flags;
+	uint32_t process;
+	bool noted, changed;
+};
+
+struct seen_key { /* zeroed before use: it is hashed */
+	struct id slot; /* hash of directory and name */
+	uint32_t process, padding;
+};
+
+struct process_seen {
+	struct seen_key key;
+	struct id version;
+	struct id digest; /* of its text */
+	uint64_t at_ms;
+	UT_hash_handle hh;
+};
+
+struct changed { /* a name to tell of when the lock is gone */
+	struct id directory;
+	char name[NAME_SIZE_MAX + 1];
+	struct changed *next;
+};
+
+struct desk {
+	struct store *store;
+	struct desk_options options;
+	const struct clock *clock;
+	struct id self; /* the person */
+	int spool_fd;
+	pthread_mutex_t lock;
+	pthread_cond_t idle; /* a file is no longer busy, or a draft was released */
+	struct slot *slots;
+	struct folder *folders;
+	struct slot *due;
+	struct file *files;
+	struct process_seen *seen; /* in order of use, oldest first */
+	struct changed *changed;
+	uint64_t synced_ms;
+	struct packer *packers[PACKERS_KEPT]; /* idle ones: making one costs more than a save */
+};
+
+/* ---- desk.c: slots ---- */
+
+void desk_lock(struct desk *desk);
+void desk_unlock(struct desk *desk); /* then tells what changed */
+void desk_tell(struct desk *desk, const struct slot *slot);
+
+struct slot *slot_find(struct desk *desk, const struct id *directory, const char *name);
+/* The slot of a name, made from the tree if it shows or stands there; -ENOENT if nothing does. Shown plain names only. */
+int slot_get(struct desk *desk, struct desk_slot at, struct slot **out);
+/* The same, or a new one that shows nothing yet. */
+int slot_make(struct desk *desk, struct desk_slot at, struct slot **out);
+/* A slot where a new thing of this kind may be made: -EEXIST if something shows; what was removed there and is of another kind is signed away first. */
+int slot_make_free(struct desk *desk, struct desk_slot at, enum what what, struct slot **out);
+void slot_hold(struct slot *slot); /* while the lock may be dropped */
+void slot_drop(struct slot *slot); /* settles it; takes NULL */
+/* Reads the head out of the tree again. */
+int slot_reload(struct slot *slot, struct store_txn *txn, const struct id *version);
+/* Frees it if nothing keeps it. */
+void slot_settle(struct slot *slot);
+void slot_rename(struct slot *slot, struct folder *folder, const char *name);
+void slot_wait(struct slot *slot, uint64_t due_ms); /* 0: not waiting any more */
+void slot_set_text(struct slot *slot, struct body *text); /* takes a reference of its own */
+void slot_clear_queue(struct slot *slot);
+int slot_push_save(struct slot *slot, const struct save *save); /* takes its own references */
+struct folder *folder_get(struct desk *desk, const struct id *id); /* NULL: no memory */
+void folder_touch(struct desk *desk, const struct id *id);
+
+struct body *body_new(const struct content *content); /* NULL: no memory */
+struct body *body_ref(struct body *text);             /* takes NULL */
+void body_unref(struct body *text);                   /* takes NULL */
+void save_finish(struct save *save);
+
+/* ---- desk_facts.c: what waits and attributes, in the journal ---- */
+
+int fact_put(struct store_txn *txn, struct slot *slot);    /* what the slot's state says; forgets when nothing waits */
+int fact_forget(struct store_txn *txn, struct slot *slot);
+int fact_load_all(struct desk *desk);
+int attributes_put(struct store_txn *txn, const struct id *directory, const char *name,
+		   const struct attributes *a, const struct id *version);
+int attributes_forget(struct store_txn *txn, const struct id *directory, const char *name);
+/* Local attributes of a slot, or what a document without them shows. */
+int attributes_get(struct desk *desk, struct store_txn *txn, const struct id *directory, const char *name,
+		   const struct id *version, uint64_t time_ms, enum mode mode, struct attributes *out);
+uint64_t attributes_new_ino(struct desk *desk);
+
+/* ---- desk_seal.c: from bytes to versions ---- */
+
+/* Compresses and stores the file's bytes as a draft (drops the lock meanwhile). */
+int file_flush(struct file *file);
+/* One version, or a save in the queue, or nothing if the bytes are the base's. */
+int file_seal(struct file *file);
+/* Signs all that waits at these slots now, their directories first. */
+int slots_publish(struct desk *desk, struct slot **slots, size_t count);
+int slot_publish(struct slot *slot);
+/* Makes sure that a directory of the desk's own is published. */
+int folder_publish(struct desk *desk, const struct id *directory);
+/* What a process saw or saved at a slot. */
+void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version, const struct id *digest);
+bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version);
+/* A save of a slot's chain: signed now if it is published, else queued. */
+int slot_take_save(struct slot *slot, const struct save *save);
+/* Entries of one record, each [slot, what, id], replacing what stands where (only: NULL all). */
+struct planned_entry {
+	const struct id *directory;
+	const char *name;
+	enum what what;
+	struct id id;
+	const struct replaced *seen; /* NULL: all that stands there now */
+	size_t seen_count;
+};
+int entries_append(struct store_txn *txn, struct desk *desk, const struct planned_entry *entries, size_t count);
+
+/* Signs one version of a slot. document zero: a new one. */
+int version_append(struct store_txn *txn, struct slot *slot, const struct body *body, enum mode mode,
+		   const struct id *document, const struct id *parents, size_t parent_count, struct id *out_id);
+/* A text from anywhere, cut and compressed without the lock; its pieces wait in the batch. */
+int body_write(struct desk *desk, struct store_batch *batch, content_source source, void *context, uint64_t size,
+	       struct body **out);
+/* The version with these very bytes that the process read within the window (S7). */
+bool seen_copy(struct desk *desk, uint32_t process, const struct id *digest, struct id *out_version);
+
+/* ---- desk_file.c ---- */
+
+struct file *file_new(struct slot *slot); /* the one that shows there; NULL: no memory */
+void file_free(struct file *file);
+struct handle *handle_new(struct file *file, int flags, uint32_t process);
+
+void file_detach(struct file *file); /* its slot goes on without it */
+int file_load_spool(struct file *file); /* drops the lock meanwhile */
+void file_wait(struct file *file);
+struct attributes *file_attributes(struct file *file);
+
+#endif

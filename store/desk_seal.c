@@ -1,0 +1,762 @@
+/* desk_seal.c - from bytes under edit to drafts (flush), saves (seal) and signed records (publish). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "desk_private.h"
+
+/* ---- what a process saw (S6, S7) ---- */
+
+static void seen_key(struct seen_key *out, uint32_t process, const struct slot *slot)
+{
+	memset(out, 0, sizeof(*out));
+	out->process = process;
+	id_of_bytes(&out->slot, slot->key, slot->key_size);
+}
+
+static void seen_put(struct desk *desk, const struct seen_key *key, const struct id *version, const struct id *digest)
+{
+	struct process_seen *seen;
+
+	HASH_FIND(hh, desk->seen, key, sizeof(*key), seen);
+	if (seen) {
+		HASH_DEL(desk->seen, seen);
+	} else if (HASH_COUNT(desk->seen) >= PROCESSES_MAX) {
+		seen = desk->seen; /* the one longest unused */
+		HASH_DEL(desk->seen, seen);
+	} else {
+		seen = calloc(1, sizeof(*seen));
+		if (!seen)
+			return; /* only a guess at a better parent is lost */
+	}
+	seen->key = *key;
+	seen->version = *version;
+	seen->digest = *digest;
+	seen->at_ms = clock_now_ms(desk->clock);
+	HASH_ADD(hh, desk->seen, key, sizeof(seen->key), seen);
+}
+
+/* A shell has seen what the programs that it ran saved: those above a saver that know the slot learn of it. */
+static void seen_tell_parents(struct desk *desk, uint32_t process, const struct slot *slot,
+			      const struct id *version, const struct id *digest)
+{
+	struct process_seen *seen;
+	struct seen_key key;
+
+	for (int depth = 0; desk->options.parent_process && depth < 16; depth++) {
+		process = desk->options.parent_process(desk->options.context, process);
+		if (process <= 1)
+			return;
+		seen_key(&key, process, slot);
+		HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
+		if (seen)
+			seen_put(desk, &key, version, digest);
+	}
+}
+
+/* Does any other process have a memory of this slot? Walking up costs system calls. */
+static bool seen_by_others(struct desk *desk, const struct seen_key *mine)
+{
+	const struct process_seen *seen;
+
+	for (seen = desk->seen; seen; seen = seen->hh.next)
+		if (seen->key.process != mine->process && id_equal(&seen->key.slot, &mine->slot))
+			return true;
+	return false;
+}
+
+void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version,
+	       const struct id *digest)
+{
+	struct seen_key key;
+
+	if (process == 0)
+		return;
+	seen_key(&key, process, slot);
+	seen_put(desk, &key, version, digest);
+}
+
+static void seen_note_save(struct desk *desk, uint32_t process, const struct slot *slot)
+{
+	struct seen_key key;
+
+	if (process == 0 || !slot->text)
+		return;
+	seen_key(&key, process, slot);
+	if (seen_by_others(desk, &key))
+		seen_tell_parents(desk, process, slot, &slot->head, &slot->text->content.digest);
+	seen_put(desk, &key, &slot->head, &slot->text->content.digest);
+}
+
+bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version)
+{
+	struct process_seen *seen;
+	struct seen_key key;
+
+	if (process == 0)
+		return false;
+	seen_key(&key, process, slot);
+	HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
+	if (!seen || id_is_zero(&seen->version))
+		return false;
+	*out_version = seen->version;
+	return true;
+}
+
+bool seen_copy(struct desk *desk, uint32_t process, const struct id *digest, struct id *out_version)
+{
+	uint64_t now_ms = clock_now_ms(desk->clock);
+	struct process_seen *seen = desk->seen ? ELMT_FROM_HH(desk->seen->hh.tbl, desk->seen->hh.tbl->tail) : NULL;
+
+	for (; seen && process != 0 && now_ms - seen->at_ms <= desk->options.window_ms; seen = seen->hh.prev)
+		if (seen->key.process == process && !id_is_zero(&seen->version) && id_equal(&seen->digest, digest)) {
+			*out_version = seen->version;
+			return true;
+		}
+	return false;
+}
+
+/* ---- flush ---- */
+
+static struct packer *take_packer(struct desk *desk)
+{
+	for (size_t i = 0; i < PACKERS_KEPT; i++)
+		if (desk->packers[i]) {
+			struct packer *packer = desk->packers[i];
+			desk->packers[i] = NULL;
+			return packer;
+		}
+	return packer_new();
+}
+
+static void give_packer(struct desk *desk, struct packer *packer)
+{
+	for (size_t i = 0; i < PACKERS_KEPT; i++)
+		if (!desk->packers[i]) {
+			desk->packers[i] = packer;
+			return;
+		}
+	packer_free(packer);
+}
+
+static ssize_t spool_source(void *context, uint8_t *out, size_t size, uint64_t offset)
+{
+	return spool_read(context, out, size, offset);
+}
+
+int body_write(struct desk *desk, struct store_batch *batch, content_source source, void *context, uint64_t size,
+	       struct body **out)
+{
+	struct content *content = malloc(sizeof(*content));
+	struct packer *packer = take_packer(desk);
+	struct piece_store pieces = store_batch_pieces(batch);
+
+	int err = content && packer ? 0 : -ENOMEM;
+	if (err == 0) {
+		desk_unlock(desk);
+		err = content_write(packer, &pieces, source, context, size, content);
+		desk_lock(desk);
+	}
+	if (err == 0) {
+		*out = body_new(content);
+		err = *out ? 0 : -ENOMEM;
+	}
+	if (packer)
+		give_packer(desk, packer);
+	free(content);
+	return err;
+}
+
+static int compress(struct file *file, struct store_batch *batch, struct body **out)
+{
+	file->busy = true;
+	int err = body_write(file->desk, batch, spool_source, file->spool, spool_size(file->spool), out);
+	file->busy = false;
+	pthread_cond_broadcast(&file->desk->idle);
+	return err;
+}
+
+static void draft_parent(struct file *file, struct id *out)
+{
+	*out = file->version;
+	if (file->whole)
+		seen_get(file->desk, file->process, file->slot, out);
+}
+
+/* Journals the draft and its pieces; the slot shows them as such. */
+static int keep_draft(struct file *file, struct store_batch *batch, struct body *body)
+{
+	struct slot *slot = file->slot;
+	struct save draft = { .text = body_ref(body), .mode = file->mode,
+			      .time_ms = clock_time_ms(file->desk->clock), .fork_of = file->fork_of };
+	struct store_txn *txn;
+
+	draft_parent(file, &draft.parent);
+	struct save before = slot->draft;
+	bool fact = slot->fact;
+	int err = store_begin(file->desk->store, true, &txn);
+	if (err == 0) {
+		slot->draft = draft;
+		err = store_batch_finish(batch, txn);
+		if (err == 0)
+			err = fact_put(txn, slot);
+		if (err == 0)
+			err = store_commit(txn);
+		else
+			store_abort(txn);
+	}
+	if (err < 0) {
+		slot->draft = before;
+		slot->fact = fact;
+		save_finish(&draft);
+		return err;
+	}
+	save_finish(&before);
+	return 0;
+}
+
+int file_flush(struct file *file)
+{
+	struct body *body = NULL;
+
+	file_wait(file);
+	if (!file->dirty || file->flushed || !file->slot)
+		return 0;
+	struct store_batch *batch = store_batch_new(file->desk->store);
+	int err = batch ? 0 : -ENOMEM;
+	if (err == 0 && file->spool)
+		err = compress(file, batch, &body);
+	else if (err == 0)
+		body = body_ref(file->text);
+	/* Without the lock it may have been unlinked, or flushed by another handle. */
+	if (err == 0 && file->slot) {
+		err = keep_draft(file, batch, body);
+		if (err == 0) {
+			body_unref(file->draft);
+			file->draft = body_ref(body);
+			file->flushed = true;
+		}
+	}
+	body_unref(body);
+	store_batch_free(batch);
+	return err;
+}
+
+/* ---- records ---- */
+
+static int compare_replaced(const void *a, const void *b)
+{
+	const struct replaced *x = a, *y = b;
+	int order = id_compare(&x->record, &y->record);
+
+	return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+static void put_name(struct entry *entry, const struct id *directory, const char *name)
+{
+	entry->directory = *directory;
+	entry->name.data = name;
+	entry->name.size = strlen(name);
+}
+
+/* Adds what an entry replaces: what stands there and `wanted` says yes to. Tells the newest time of what it leaves. */
+static int add_replaces(struct store_txn *txn, struct desk *desk, struct record *record, struct entry *entry,
+			bool (*wanted)(const struct standing *s, const void *context), const void *context,
+			uint64_t *out_beside_ms)
+{
+	struct standing standing[REPLACES_MAX / 4];
+
+	/* The names here are the desk's own, and end in a NUL. */
+	int count = tree_standing(txn, &desk->self, &entry->directory, entry->name.data, standing, REPLACES_MAX / 4);
+	if (count < 0)
+		return count;
+	*out_beside_ms = 0;
+	if (count > REPLACES_MAX / 4)
+		count = REPLACES_MAX / 4;
+	entry->replaces_first = record->replaces_count;
+	for (int i = 0; i < count && record->replaces_count < REPLACES_MAX; i++) {
+		if (!wanted || wanted(&standing[i], context))
+			record->replaces[record->replaces_count++] =
+				(struct replaced){ standing[i].record_id, standing[i].index };
+		else if (standing[i].time_ms > *out_beside_ms)
+			*out_beside_ms = standing[i].time_ms;
+	}
+	entry->replaces_count = record->replaces_count - entry->replaces_first;
+	qsort(record->replaces + entry->replaces_first, entry->replaces_count, sizeof(struct replaced),
+	      compare_replaced);
+	return 0;
+}
+
+static void add_seen(struct record *record, struct entry *entry, const struct replaced *seen, size_t count)
+{
+	entry->replaces_first = record->replaces_count;
+	for (size_t i = 0; i < count && record->replaces_count < REPLACES_MAX; i++)
+		record->replaces[record->replaces_count++] = seen[i];
+	entry->replaces_count = record->replaces_count - entry->replaces_first;
+	qsort(record->replaces + entry->replaces_first, entry->replaces_count, sizeof(struct replaced),
+	      compare_replaced);
+}
+
+int entries_append(struct store_txn *txn, struct desk *desk, const struct planned_entry *entries, size_t count)
+{
+	struct record *record = store_txn_record(txn, 0);
+	struct id id;
+	uint64_t number, beside_ms;
+	int err = record ? 0 : -ENOMEM;
+
+	if (err < 0)
+		return err;
+	record->field = FIELD_ENTRIES;
+	record->entries.count = (uint32_t)count;
+	record->replaces_count = 0;
+	for (size_t i = 0; err == 0 && i < count; i++) {
+		struct entry *entry = &record->entries.entries[i];
+		put_name(entry, entries[i].directory, entries[i].name);
+		entry->what = entries[i].what;
+		entry->id = entries[i].id;
+		if (entries[i].seen)
+			add_seen(record, entry, entries[i].seen, entries[i].seen_count);
+		else
+			err = add_replaces(txn, desk, record, entry, NULL, NULL, &beside_ms);
+	}
+	return err < 0 ? err : log_append(txn, record, &id, &number);
+}
+
+struct parents {
+	const struct id *ids;
+	size_t count;
+};
+
+static bool is_superseded(const struct standing *s, const void *context)
+{
+	const struct parents *parents = context;
+
+	if (s->what == WHAT_NOTHING)
+		return true;
+	for (size_t i = 0; s->what == WHAT_VERSION && i < parents->count; i++)
+		if (id_equal(&s->id, &parents->ids[i]))
+			return true;
+	return false;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	return id_compare(a, b);
+}
+
+int version_append(struct store_txn *txn, struct slot *slot, const struct body *body, enum mode mode,
+			  const struct id *document, const struct id *parents, size_t parent_count,
+			  struct id *out_id)
+{
+	struct record *record = store_txn_record(txn, 0);
+	const struct parents superseded = { parents, parent_count };
+	uint64_t number, beside_ms;
+
+	if (!record)
+		return -ENOMEM;
+	record->field = FIELD_VERSION;
+	record->version.document = *document;
+	record->version.parent_count = (uint32_t)parent_count;
+	for (size_t i = 0; i < parent_count; i++)
+		record->version.parents[i] = parents[i];
+	qsort(record->version.parents, parent_count, sizeof(struct id), compare_ids);
+	record->version.mode = mode;
+	memcpy(&record->version.content, &body->content,
+	       offsetof(struct content, pieces) + body->content.count * sizeof(struct piece_ref));
+	put_name(&record->version.entry, &slot->folder->id, slot->name);
+	record->version.entry.what = WHAT_VERSION;
+	memset(&record->version.entry.id, 0, sizeof(struct id));
+	record->replaces_count = 0;
+	int err = add_replaces(txn, slot->desk, record, &record->version.entry, is_superseded, &superseded, &beside_ms);
+	if (err == 0)
+		err = tree_set_cookie(txn, &slot->desk->self, &slot->folder->id, slot->name, slot->cookie);
+	/* Beside another head the newest save is the one that shows. */
+	return err < 0 ? err : log_append_after(txn, record, beside_ms ? beside_ms + 1 : 0, out_id, &number);
+}
+
+/* ---- publishing ---- */
+
+struct signed_head { /* what a slot's head becomes when the transaction holds */
+	struct id head, document;
+	size_t saves; /* of the queue, signed */
+};
+
+static int document_of(struct store_txn *txn, const struct id *version, struct id *out)
+{
+	struct version_row row;
+
+	int err = document_version_row(txn, version, &row);
+	if (err == 0)
+		*out = row.document;
+	return err;
+}
+
+static int sign_fork(struct store_txn *txn, struct slot *slot, const struct save *save, struct signed_head *head)
+{
+	const struct planned_entry entry = { .directory = &slot->folder->id, .name = slot->name,
+					     .what = WHAT_VERSION, .id = save->fork_of };
+
+	int err = tree_set_cookie(txn, &slot->desk->self, &slot->folder->id, slot->name, slot->cookie);
+	if (err == 0)
+		err = entries_append(txn, slot->desk, &entry, 1);
+	if (err == 0)
+		err = document_of(txn, &save->fork_of, &head->document);
+	head->head = save->fork_of;
+	return err;
+}
+
+/* After a torn append a save may be signed already: its bytes are then those of the head. */
+static bool is_head(struct store_txn *txn, const struct save *save, const struct id *head)
+{
+	struct version *v = malloc(sizeof(*v));
+	bool same = v && !id_is_zero(head) && document_version(txn, head, v) == 0 && v->row.mode == save->mode &&
+		    v->content.size == save->text->content.size &&
+		    id_equal(&v->content.digest, &save->text->content.digest);
+
+	free(v);
+	return same;
+}
+
+/* Signs one save on top of head. */
+static int sign_save(struct store_txn *txn, struct slot *slot, const struct save *save, struct signed_head *head)
+{
+	struct id parent = id_is_zero(&save->parent) ? head->head : save->parent;
+	struct id document = head->document, next;
+
+	if (id_is_zero(&head->head) && !id_is_zero(&save->fork_of))
+		return sign_fork(txn, slot, save, head);
+	if (is_head(txn, save, &head->head))
+		return 0;
+	bool has_parent = !id_is_zero(&parent);
+	if (has_parent && document_of(txn, &parent, &document) < 0)
+		document = head->document;
+	int err = version_append(txn, slot, save->text, save->mode, &document, &parent, has_parent ? 1 : 0, &next);
+	if (err < 0)
+		return err;
+	head->head = next;
+	head->document = id_is_zero(&document) ? next : document;
+	return 0;
+}
+
+static int sign_queue(struct store_txn *txn, struct slot *slot, struct signed_head *head)
+{
+	int err = 0;
+
+	head->head = slot->head;
+	head->document = slot->document;
+	for (head->saves = 0; err == 0 && head->saves < slot->queue_count && head->saves < PUBLISH_SAVES_MAX;)
+		err = sign_save(txn, slot, &slot->queue[head->saves++], head);
+	if (err == 0)
+		err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, &head->head);
+	return err;
+}
+
+static int sign_slot(struct store_txn *txn, struct slot *slot, struct signed_head *head)
+{
+	struct planned_entry entry = { .directory = &slot->folder->id, .name = slot->name };
+	int err = 0;
+
+	if (!slot->shown) {
+		entry.what = WHAT_NOTHING;
+		entry.seen = slot->seen;
+		entry.seen_count = slot->seen_count;
+		if (slot->published && slot->seen_count > 0)
+			err = entries_append(txn, slot->desk, &entry, 1);
+		if (err == 0)
+			err = attributes_forget(txn, &slot->folder->id, slot->name);
+	} else if (slot->what == WHAT_DIRECTORY) {
+		entry.what = WHAT_DIRECTORY;
+		entry.id = slot->directory_id;
+		err = tree_set_cookie(txn, &slot->desk->self, &slot->folder->id, slot->name, slot->cookie);
+		if (err == 0 && !slot->published)
+			err = entries_append(txn, slot->desk, &entry, 1);
+		if (err == 0)
+			err = attributes_put(txn, &slot->directory_id, "", &slot->attributes, NULL);
+	} else if (slot->queue_count > 0) {
+		err = sign_queue(txn, slot, head);
+	}
+	return err;
+}
+
+/* What the slot is once its records are kept. */
+static void slot_signed(struct slot *slot, const struct signed_head *head)
+{
+	slot->seen_count = 0;
+	if (!slot->shown) {
+		slot_clear_queue(slot);
+		slot->published = false;
+		memset(&slot->head, 0, sizeof(slot->head));
+	} else {
+		slot->published = true;
+	}
+	if (slot->shown && slot->what == WHAT_VERSION && head->saves > 0) {
+		slot->head = head->head;
+		slot->document = head->document;
+		for (size_t i = 0; i < head->saves; i++)
+			save_finish(&slot->queue[i]);
+		slot->queue_count -= head->saves;
+		memmove(slot->queue, slot->queue + head->saves, slot->queue_count * sizeof(*slot->queue));
+		if (slot->queue_count == 0)
+			slot_clear_queue(slot);
+		if (slot->file && slot->queue_count == 0)
+			slot->file->version = slot->head;
+	}
+	slot_wait(slot, slot->queue_count > 0 ? clock_now_ms(slot->desk->clock) : 0);
+}
+
+/* The fact of a slot of which some saves are signed now: what is left. */
+static int fact_put_rest(struct store_txn *txn, struct slot *slot, size_t saves)
+{
+	struct save *queue = slot->queue;
+	size_t count = slot->queue_count;
+	bool published = slot->published;
+
+	slot->queue = queue ? queue + saves : NULL;
+	slot->queue_count -= saves;
+	slot->published = true;
+	int err = fact_put(txn, slot);
+	slot->queue = queue;
+	slot->queue_count = count;
+	slot->published = published;
+	return err;
+}
+
+static int slots_sign(struct desk *desk, struct slot **slots, size_t count, struct signed_head *heads)
+{
+	struct store_txn *txn;
+
+	int err = store_begin(desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	for (size_t i = 0; err == 0 && i < count; i++) {
+		err = sign_slot(txn, slots[i], &heads[i]);
+		/* A queue too long for one transaction, or a draft still open, goes on waiting. */
+		bool rest = slots[i]->draft.text || (slots[i]->shown && heads[i].saves < slots[i]->queue_count);
+		if (err == 0)
+			err = rest ? fact_put_rest(txn, slots[i], heads[i].saves) : fact_forget(txn, slots[i]);
+	}
+	if (err == 0)
+		return store_commit(txn);
+	store_abort(txn);
+	return err;
+}
+
+int slots_publish(struct desk *desk, struct slot **slots, size_t count)
+{
+	struct signed_head *heads = calloc(count, sizeof(*heads));
+	bool *facts = calloc(count, sizeof(*facts));
+	int err = heads && facts ? 0 : -ENOMEM;
+
+	for (size_t i = 0; err == 0 && i < count; i++) {
+		facts[i] = slots[i]->fact;
+		if (slots[i]->shown)
+			err = folder_publish(desk, &slots[i]->folder->id);
+	}
+	if (err == 0)
+		err = slots_sign(desk, slots, count, heads);
+	for (size_t i = 0; heads && facts && i < count; i++) {
+		if (err == 0)
+			slot_signed(slots[i], &heads[i]);
+		else
+			slots[i]->fact = facts[i];
+	}
+	for (size_t i = 0; err == 0 && i < count; i++)
+		slot_settle(slots[i]);
+	free(heads);
+	free(facts);
+	return err;
+}
+
+int slot_publish(struct slot *slot)
+{
+	return slots_publish(slot->desk, &slot, 1);
+}
+
+/* The slot of a directory of ours that is not signed yet. */
+static struct slot *unpublished_folder(struct desk *desk, const struct id *directory)
+{
+	struct slot *slot;
+
+	for (slot = desk->due; slot; slot = slot->due_next)
+		if (slot->what == WHAT_DIRECTORY && slot->shown && !slot->published &&
+		    id_equal(&slot->directory_id, directory))
+			return slot;
+	return NULL;
+}
+
+int folder_publish(struct desk *desk, const struct id *directory)
+{
+	for (;;) {
+		/* The topmost first, each alone, so that no record speaks of a directory before it is there. */
+		struct slot *top = NULL, *slot = unpublished_folder(desk, directory);
+		while (slot) {
+			top = slot;
+			slot = unpublished_folder(desk, &slot->folder->id);
+		}
+		if (!top)
+			return 0;
+		struct signed_head head = { 0 };
+		int err = slots_sign(desk, &top, 1, &head);
+		if (err < 0)
+			return err;
+		slot_signed(top, &head);
+		/* Not settled: a caller may hold it in a list. The tick does it. */
+	}
+}
+
+/* ---- seal ---- */
+
+/* Signs a save of a published chain at once. */
+static int save_now(struct slot *slot, const struct save *save)
+{
+	struct signed_head head = { .head = slot->head, .document = slot->document };
+	struct store_txn *txn;
+	bool fact = slot->fact;
+
+	int err = store_begin(slot->desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	err = sign_save(txn, slot, save, &head);
+	if (err == 0)
+		err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, &head.head);
+	if (err == 0)
+		err = fact_forget(txn, slot);
+	if (err == 0)
+		err = store_commit(txn);
+	else
+		store_abort(txn);
+	if (err < 0) {
+		slot->fact = fact;
+		return err;
+	}
+	slot->head = head.head;
+	slot->document = head.document;
+	slot_wait(slot, 0);
+	return 0;
+}
+
+/* Queues a save of a new name until its window ends. */
+static int save_later(struct slot *slot, const struct save *save)
+{
+	struct store_txn *txn;
+	bool waiting = slot->waiting;
+
+	int err = slot_push_save(slot, save);
+	if (err < 0)
+		return err;
+	if (!waiting)
+		slot_wait(slot, clock_now_ms(slot->desk->clock) + slot->desk->options.window_ms);
+	err = store_begin(slot->desk->store, true, &txn);
+	if (err == 0) {
+		err = fact_put(txn, slot);
+		if (err == 0)
+			err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL);
+		if (err == 0)
+			err = store_commit(txn);
+		else
+			store_abort(txn);
+	}
+	if (err < 0) {
+		save_finish(&slot->queue[--slot->queue_count]);
+		if (!waiting)
+			slot_wait(slot, 0);
+	}
+	return err;
+}
+
+int slot_take_save(struct slot *slot, const struct save *save)
+{
+	bool chain = slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
+
+	int err = chain ? save_now(slot, save) : save_later(slot, save);
+	if (err < 0)
+		return err;
+	slot->shown = true;
+	slot->seen_count = 0;
+	slot->what = WHAT_VERSION;
+	slot->mode = save->mode;
+	slot_set_text(slot, save->text);
+	return 0;
+}
+
+static bool is_unchanged(const struct file *file)
+{
+	return file->base && file->base_mode == file->mode && file->base->content.size == file->draft->content.size &&
+	       id_equal(&file->base->content.digest, &file->draft->content.digest);
+}
+
+/* The draft goes without a version: bytes equal to the base make none. */
+static int drop_draft(struct slot *slot)
+{
+	struct save draft = slot->draft;
+	struct store_txn *txn;
+	bool fact = slot->fact;
+
+	memset(&slot->draft, 0, sizeof(slot->draft));
+	int err = store_begin(slot->desk->store, true, &txn);
+	if (err == 0) {
+		err = fact_put(txn, slot);
+		if (err == 0)
+			err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes,
+					     slot->published ? &slot->head : NULL);
+		if (err == 0)
+			err = store_commit(txn);
+		else
+			store_abort(txn);
+	}
+	if (err < 0) {
+		slot->draft = draft;
+		slot->fact = fact;
+		return err;
+	}
+	save_finish(&draft);
+	return 0;
+}
+
+static void file_sealed(struct file *file)
+{
+	body_unref(file->base);
+	file->base = body_ref(file->draft);
+	file->base_mode = file->mode;
+	if (file->slot)
+		file->version = file->slot->queue_count == 0 ? file->slot->head : (struct id){ { 0 } };
+	file->dirty = file->written = file->flushed = file->whole = false;
+	memset(&file->fork_of, 0, sizeof(file->fork_of));
+	pthread_cond_broadcast(&file->desk->idle);
+}
+
+int file_seal(struct file *file)
+{
+	struct desk *desk = file->desk;
+
+	int err = file_flush(file);
+	if (err < 0 || !file->dirty)
+		return err;
+	struct slot *slot = file->slot;
+	if (!slot || !file->flushed) {
+		file->dirty = file->dirty && slot; /* unlinked: what is written there goes with it */
+		return 0;
+	}
+	if (is_unchanged(file)) {
+		err = drop_draft(slot);
+	} else {
+		struct save save = slot->draft;
+		bool fresh = !slot->published && slot->queue_count == 0;
+		save.time_ms = clock_time_ms(desk->clock);
+		if (!fresh || save.text->content.size == 0)
+			memset(&save.fork_of, 0, sizeof(save.fork_of));
+		else if (id_is_zero(&save.fork_of))
+			seen_copy(desk, file->process, &save.text->content.digest, &save.fork_of);
+		memset(&slot->draft, 0, sizeof(slot->draft));
+		err = slot_take_save(slot, &save);
+		if (err < 0) {
+			slot->draft = save;
+			return err;
+		}
+		seen_note_save(desk, file->process, slot);
+		save_finish(&save);
+	}
+	if (err == 0)
+		file_sealed(file);
+	return err;
+}
