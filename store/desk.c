@@ -164,6 +164,26 @@ void slot_clear_queue(struct slot *slot)
 	slot->queue_count = 0;
 }
 
+void slot_clear_seen(struct slot *slot)
+{
+	free(slot->seen);
+	slot->seen = NULL;
+	slot->seen_count = 0;
+}
+
+void slot_clear(struct slot *slot)
+{
+	slot_clear_queue(slot);
+	slot_clear_seen(slot);
+	save_finish(&slot->draft);
+	slot_set_text(slot, NULL);
+	slot->shown = slot->published = false;
+	slot->what = WHAT_NOTHING;
+	memset(&slot->head, 0, sizeof(slot->head));
+	memset(&slot->document, 0, sizeof(slot->document));
+	memset(&slot->directory_id, 0, sizeof(slot->directory_id));
+}
+
 int slot_push_save(struct slot *slot, const struct save *save)
 {
 	struct save *queue = realloc(slot->queue, (slot->queue_count + 1) * sizeof(*queue));
@@ -206,9 +226,7 @@ static void slot_free(struct slot *slot)
 {
 	slot_wait(slot, 0);
 	slot_unlink(slot);
-	slot_clear_queue(slot);
-	save_finish(&slot->draft);
-	body_unref(slot->text);
+	slot_clear(slot);
 	free(slot);
 }
 

@@ -110,9 +110,37 @@ int fact_forget(struct store_txn *txn, struct slot *slot)
 	return store_local_put(txn, LOCAL_PENDING, key, fact_key(key, &slot->folder->id, slot->name), NULL, 0);
 }
 
+int facts_keep(struct slot *slot)
+{
+	struct store_txn *txn;
+	bool fact = slot->fact;
+
+	int err = store_begin(slot->desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	err = fact_put(txn, slot);
+	if (err == 0 && slot->what == WHAT_VERSION)
+		err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes,
+				     slot->published && slot->queue_count == 0 ? &slot->head : NULL);
+	if (err == 0)
+		err = store_commit(txn);
+	else
+		store_abort(txn);
+	if (err < 0)
+		slot->fact = fact;
+	return err;
+}
+
 static int get_seen(struct cbor_reader *r, struct slot *slot)
 {
-	slot->seen_count = cbor_get_array(r, 0, SEEN_MAX);
+	slot_clear_seen(slot);
+	size_t count = cbor_get_array(r, 0, SEEN_MAX);
+	if (count == 0)
+		return r->failed ? -EBADMSG : 0;
+	slot->seen = calloc(count, sizeof(*slot->seen));
+	if (!slot->seen)
+		return -ENOMEM;
+	slot->seen_count = count;
 	for (size_t i = 0; i < slot->seen_count; i++) {
 		cbor_get_array(r, 2, 2);
 		cbor_get_id(r, &slot->seen[i].record);

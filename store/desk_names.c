@@ -45,8 +45,13 @@ static int see_standing(struct slot *slot)
 	store_abort(txn);
 	if (count < 0)
 		return count;
-	slot->seen_count = 0;
-	for (int i = 0; i < count && i < SEEN_MAX; i++)
+	if (count > SEEN_MAX)
+		count = SEEN_MAX;
+	slot_clear_seen(slot);
+	slot->seen = calloc((size_t)count + 1, sizeof(*slot->seen));
+	if (!slot->seen)
+		return -ENOMEM;
+	for (int i = 0; i < count; i++)
 		slot->seen[slot->seen_count++] = (struct replaced){ standing[i].record_id, standing[i].index };
 	return 0;
 }
@@ -392,8 +397,8 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 	    slot->text->content.size == save->text->content.size &&
 	    id_equal(&slot->text->content.digest, &save->text->content.digest)) {
 		slot->shown = true;
-		slot->seen_count = 0;
-		return keep_fact(slot);
+		slot_clear_seen(slot);
+		return facts_keep(slot);
 	}
 	err = slot_take_save(slot, save);
 	if (err < 0)

@@ -59,7 +59,7 @@ struct slot {
 	struct save *queue;             /* closed, unsigned, in order */
 	size_t queue_count;
 	struct save draft;              /* flushed, not released; text NULL: none */
-	struct replaced seen[SEEN_MAX]; /* what stood when it was removed */
+	struct replaced *seen;          /* what stood when it was removed; owned */
 	size_t seen_count;
 	uint64_t due_ms;                /* now_ms when it is to be signed; 0: not waiting */
 	struct file *file;              /* the open file that shows, or NULL */
@@ -136,6 +136,7 @@ struct desk {
 	struct process_seen *seen; /* in order of use, oldest first */
 	struct changed *changed;
 	uint64_t synced_ms;
+	uint64_t appended, appended_ms, gc_ms; /* of the journal: how far it was, since when, and its last compaction */
 	struct packer *packers[PACKERS_KEPT]; /* idle ones: making one costs more than a save */
 };
 
@@ -162,6 +163,9 @@ void slot_rename(struct slot *slot, struct folder *folder, const char *name);
 void slot_wait(struct slot *slot, uint64_t due_ms); /* 0: not waiting any more */
 void slot_set_text(struct slot *slot, struct body *text); /* takes a reference of its own */
 void slot_clear_queue(struct slot *slot);
+void slot_clear_seen(struct slot *slot);
+/* Nothing is or was here any more. */
+void slot_clear(struct slot *slot);
 int slot_push_save(struct slot *slot, const struct save *save); /* takes its own references */
 struct folder *folder_get(struct desk *desk, const struct id *id); /* NULL: no memory */
 void folder_touch(struct desk *desk, const struct id *id);
@@ -175,6 +179,8 @@ void save_finish(struct save *save);
 
 int fact_put(struct store_txn *txn, struct slot *slot);    /* what the slot's state says; forgets when nothing waits */
 int fact_forget(struct store_txn *txn, struct slot *slot);
+/* Both facts of a slot in a transaction of their own. */
+int facts_keep(struct slot *slot);
 int fact_load_all(struct desk *desk);
 int attributes_put(struct store_txn *txn, const struct id *directory, const char *name,
 		   const struct attributes *a, const struct id *version);

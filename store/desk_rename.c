@@ -130,9 +130,7 @@ static int remove_source(struct slot *slot)
 		slot->fact = fact;
 		return err;
 	}
-	slot_clear_queue(slot);
-	save_finish(&slot->draft);
-	slot->shown = slot->published = false;
+	slot_clear(slot);
 	slot_wait(slot, 0);
 	folder_touch(desk, &slot->folder->id);
 	return 0;
@@ -189,10 +187,12 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 	to->attributes.ctime_ns = clock_time_ns(from->desk->clock);
 	bool same = to->text && to->mode == save.mode && to->text->content.size == save.text->content.size &&
 		    id_equal(&to->text->content.digest, &save.text->content.digest);
-	if (same)
+	if (same) {
 		to->shown = true;
-	else
+		err = facts_keep(to);
+	} else {
 		err = slot_take_save(to, &save);
+	}
 	if (err == 0) {
 		seen_note(from->desk, process, to, &to->head, &save.text->content.digest);
 		folder_touch(from->desk, &to->folder->id);

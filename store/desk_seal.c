@@ -481,14 +481,11 @@ static int sign_slot(struct store_txn *txn, struct slot *slot, struct signed_hea
 /* What the slot is once its records are kept. */
 static void slot_signed(struct slot *slot, const struct signed_head *head)
 {
-	slot->seen_count = 0;
-	if (!slot->shown) {
-		slot_clear_queue(slot);
-		slot->published = false;
-		memset(&slot->head, 0, sizeof(slot->head));
-	} else {
+	slot_clear_seen(slot);
+	if (slot->shown)
 		slot->published = true;
-	}
+	else
+		slot_clear(slot);
 	if (slot->shown && slot->what == WHAT_VERSION && head->saves > 0) {
 		slot->head = head->head;
 		slot->document = head->document;
@@ -547,6 +544,8 @@ int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 	bool *facts = calloc(count, sizeof(*facts));
 	int err = heads && facts ? 0 : -ENOMEM;
 
+	for (size_t i = 0; i < count; i++)
+		slot_hold(slots[i]);
 	for (size_t i = 0; err == 0 && i < count; i++) {
 		facts[i] = slots[i]->fact;
 		if (slots[i]->shown)
@@ -560,8 +559,8 @@ int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 		else
 			slots[i]->fact = facts[i];
 	}
-	for (size_t i = 0; err == 0 && i < count; i++)
-		slot_settle(slots[i]);
+	for (size_t i = 0; i < count; i++)
+		slot_drop(slots[i]);
 	free(heads);
 	free(facts);
 	return err;
@@ -600,7 +599,7 @@ int folder_publish(struct desk *desk, const struct id *directory)
 		if (err < 0)
 			return err;
 		slot_signed(top, &head);
-		/* Not settled: a caller may hold it in a list. The tick does it. */
+		slot_settle(top); /* callers hold what they still need */
 	}
 }
 
@@ -672,7 +671,7 @@ int slot_take_save(struct slot *slot, const struct save *save)
 	if (err < 0)
 		return err;
 	slot->shown = true;
-	slot->seen_count = 0;
+	slot_clear_seen(slot);
 	slot->what = WHAT_VERSION;
 	slot->mode = save->mode;
 	slot_set_text(slot, save->text);

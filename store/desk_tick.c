@@ -6,6 +6,8 @@
 #include "desk_private.h"
 
 #define TICK_MS_MAX 1000
+#define IDLE_MS (60 * 1000)      /* nothing was written for so long: there is time to tidy up */
+#define GC_MS (60 * 60 * 1000)   /* and it is done so often at most */
 #define RETRY_MS 1000 /* after a failure: a full disk may have room again */
 
 /* ---- heads ---- */
@@ -21,7 +23,7 @@ static int show_head(struct desk *desk, struct desk_slot at, const struct id *ve
 		slot->file = NULL;
 		slot->shown = slot->published = true;
 		slot->what = WHAT_VERSION;
-		slot->seen_count = 0;
+		slot_clear_seen(slot);
 		err = store_begin(desk->store, false, &txn);
 		if (err == 0) {
 			err = slot_reload(slot, txn, version);
@@ -208,6 +210,23 @@ static uint64_t next_due(const struct desk *desk)
 	return desk->due ? desk->due->due_ms : UINT64_MAX;
 }
 
+/* In idle time segments with more than half dead bytes are rewritten. */
+static void tidy_up(struct desk *desk, uint64_t now_ms)
+{
+	struct journal_stats stats;
+	struct gc_report report;
+
+	journal_stats(store_journal(desk->store), &stats);
+	if (stats.entries_appended != desk->appended) {
+		desk->appended = stats.entries_appended;
+		desk->appended_ms = now_ms;
+	}
+	if (now_ms - desk->appended_ms < IDLE_MS || now_ms - desk->gc_ms < GC_MS)
+		return;
+	desk->gc_ms = now_ms;
+	store_gc(desk->store, false, &report);
+}
+
 uint64_t desk_tick(struct desk *desk)
 {
 	uint64_t now_ms = clock_now_ms(desk->clock), next_ms, held_ms;
@@ -227,6 +246,7 @@ uint64_t desk_tick(struct desk *desk)
 	store_tick(desk->store, &held_ms);
 	if (sync && !journal_is_synced(store_journal(desk->store)))
 		journal_sync(store_journal(desk->store));
+	tidy_up(desk, now_ms);
 	if (next_ms <= now_ms)
 		return 0;
 	return next_ms - now_ms < TICK_MS_MAX ? next_ms - now_ms : TICK_MS_MAX;
