@@ -1,0 +1,468 @@
+#include "mount.h"
+
+#include <errno.h>
+#include <fuse_lowlevel.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "diff.h"
+#include "mount_state.h"
+#include "mountpoint.h"
+#include "operations.h"
+#include "person.h"
+
+#define WINDOW_MS 2000
+#define TICK_MS_MAX 1000
+#define THREADS_MAX 10   /* one writer at a time: more only wait */
+#define WAIT_S_DEFAULT 2
+
+struct mount_choices { /* of -o, those that are ours */
+	int controls;
+	int xattr;
+	unsigned wait_s;
+	char *listen;
+	int allow_other;
+};
+
+/* ---- the desk's questions ---- */
+
+static bool is_busy(void *context, const struct id *directory, const char *name)
+{
+	const struct mount *m = context;
+	return scratch_is_busy(m->scratch, directory, name);
+}
+
+static void has_changed(void *context, const struct id *person, const struct id *directory, const char *name)
+{
+	struct mount *m = context;
+	if (m->notifier)
+		notifier_add(m->notifier, &(struct notice){ .person = *person, .directory = *directory, .name = name });
+}
+
+static uint32_t parent_of(void *context, uint32_t process)
+{
+	return process_parent(process);
+}
+
+/* ---- telling the kernel ---- */
+
+/* The kernel's node of that name must give way to another: its number, or 0. */
+static bool outdates(struct mount *m, const struct notice *notice, struct node *child)
+{
+	struct desk_item item;
+	struct identity is;
+
+	node_identity(m->nodes, child, &is);
+	if (is.kind == NODE_DOCUMENT &&
+	    desk_lookup(m->desk, &notice->person, &notice->directory, notice->name, &item) == 0 &&
+	    item.what == WHAT_VERSION && id_equal(&item.id, &is.id))
+		return false;
+	if (is.kind == NODE_DOCUMENT)
+		node_supersede(m->nodes, child);
+	return is.kind == NODE_DOCUMENT || is.kind == NODE_DIRECTORY;
+}
+
+static void tell(void *context, const struct notice *notice)
+{
+	struct mount *m = context;
+	uint64_t parent = notice->parent;
+	bool entry = parent != 0;
+
+	/* All work on the table is done, and nothing held, before the kernel is called. */
+	if (!parent) {
+		struct node *directory = node_of_directory(m->nodes, &notice->person, &notice->directory);
+		if (!directory)
+			return;
+		struct node *child = node_child(m->nodes, directory, notice->name);
+		parent = directory->number;
+		entry = child && outdates(m, notice, child);
+		node_unpin(m->nodes, child);
+		node_unpin(m->nodes, directory);
+	}
+	/* What the kernel does not have cached is no error. */
+	if (entry)
+		fuse_lowlevel_notify_inval_entry(m->session, parent, notice->name, strlen(notice->name));
+	fuse_lowlevel_notify_inval_inode(m->session, parent, -1, 0);
+}
+
+/* ---- the housekeeper ---- */
+
+static void *housekeeper_run(void *argument)
+{
+	struct mount *m = argument;
+
+	pthread_mutex_lock(&m->lock);
+	while (!m->ending) {
+		pthread_mutex_unlock(&m->lock);
+		uint64_t wait_ms = desk_tick(m->desk);
+		struct timespec until;
+
+		if (wait_ms > TICK_MS_MAX)
+			wait_ms = TICK_MS_MAX;
+		clock_gettime(CLOCK_REALTIME, &until);
+		uint64_t ns = (uint64_t)until.tv_nsec + (wait_ms ? wait_ms : 1) * 1000000;
+		until.tv_sec += (time_t)(ns / 1000000000);
+		until.tv_nsec = (long)(ns % 1000000000);
+		pthread_mutex_lock(&m->lock);
+		if (!m->ending)
+			pthread_cond_timedwait(&m->wake, &m->lock, &until);
+	}
+	pthread_mutex_unlock(&m->lock);
+	return NULL;
+}
+
+static int housekeeper_start(struct mount *m)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int err = pthread_create(&m->housekeeper, NULL, housekeeper_run, m);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	m->keeping = err == 0;
+	return -err;
+}
+
+static void housekeeper_stop(struct mount *m)
+{
+	if (!m->keeping)
+		return;
+	pthread_mutex_lock(&m->lock);
+	m->ending = true;
+	pthread_cond_signal(&m->wake);
+	pthread_mutex_unlock(&m->lock);
+	pthread_join(m->housekeeper, NULL);
+	m->keeping = false;
+}
+
+/* ---- opening ---- */
+
+static void metrics(void *context, struct bytes *out)
+{
+	struct mount *m = context;
+	uint64_t nodes, opens;
+
+	nodes_count(m->nodes, &nodes, &opens);
+	bytes_put_format(out, "mootfs_nodes %llu\nmootfs_open_files %llu\n", (unsigned long long)nodes,
+			 (unsigned long long)opens);
+	bytes_put_format(out, "mootfs_lookups_total %llu\nmootfs_reads_total %llu\nmootfs_writes_total %llu\n",
+			 (unsigned long long)m->lookups, (unsigned long long)m->reads, (unsigned long long)m->writes);
+	bytes_put_format(out, "mootfs_closed_after_writing_total %llu\nmootfs_notifications_total %llu\n",
+			 (unsigned long long)m->saves, (unsigned long long)notifier_count(m->notifier));
+}
+
+static int config_text(struct mount *m, const char *key, char **out)
+{
+	struct store_txn *txn;
+	const uint8_t *value;
+	size_t size;
+
+	*out = NULL;
+	int err = store_begin(m->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = store_local_get(txn, LOCAL_CONFIG, key, strlen(key), &value, &size);
+	if (err == 0) {
+		*out = strndup((const char *)value, size);
+		err = *out ? 0 : -ENOMEM;
+	}
+	store_abort(txn);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int open_scratch(struct mount *m, struct why *why)
+{
+	char *rules;
+	int err = config_text(m, "scratch", &rules);
+	if (err == 0)
+		err = scratch_open(&m->scratch, store_directory_fd(m->store), rules, why);
+	free(rules);
+	return err;
+}
+
+static int find_self(struct mount *m)
+{
+	struct store_txn *txn;
+	char name[PROFILE_NAME_MAX + 1];
+	int err = store_begin(m->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = person_self(txn, &m->self);
+	store_abort(txn);
+	if (err < 0)
+		return err;
+	person_shown_name(m, &m->self, name);
+	strcpy(m->self_name, name);
+	return 0;
+}
+
+static int open_data(struct mount *m, const struct key *key, struct why *why)
+{
+	const struct store_options store_options = { .clock = clock_system() };
+
+	int err = store_open(&m->store, m->data_path, key, &store_options, why);
+	if (err < 0)
+		return err;
+	m->started_ns = clock_time_ns(store_clock(m->store));
+	m->errors = errors_new(store_clock(m->store));
+	err = m->errors ? open_scratch(m, why) : -ENOMEM;
+	if (err < 0)
+		return err;
+
+	const struct desk_options desk_options = {
+		.window_ms = WINDOW_MS,
+		.document_size_max = DOCUMENT_SIZE_DEFAULT_MAX,
+		.uid = m->uid,
+		.gid = m->gid,
+		.busy = is_busy,
+		.changed = has_changed,
+		.parent_process = parent_of,
+		.context = m,
+	};
+	err = desk_open(&m->desk, m->store, &desk_options);
+	if (err < 0)
+		return why_set(why, err, "what waits in %s could not be read: %s", m->data_path, why_errno(err));
+	err = find_self(m);
+	if (err == 0)
+		err = root_make_readme(m);
+	if (err == 0)
+		err = nodes_new(&m->nodes);
+	m->host = (struct control_host){
+		.store = m->store, .desk = m->desk, .scratch = m->scratch, .errors = m->errors,
+		.data_path = m->data_path, .mount_point = m->mount_point, .started_ms = m->started_ns / 1000000,
+		.metrics = metrics, .context = m,
+	};
+	return err;
+}
+
+static void log_nothing(enum fuse_log_level level, const char *format, va_list arguments)
+{
+}
+
+/* libfuse's own lines would stand beside our one sentence. */
+static int session_mount(struct mount *m, struct fuse_args *arguments, const struct mount_choices *choices,
+			 struct why *why)
+{
+	fuse_set_log_func(log_nothing);
+	errno = 0;
+	m->session = fuse_session_new(arguments, &operations, sizeof(operations), m);
+	int err = m->session ? 0 : why_set(why, -EINVAL, "an option after -o is not known");
+	if (err == 0 && fuse_session_mount(m->session, m->mount_point) != 0) {
+		err = errno ? -errno : -EIO;
+		why_set(why, err, choices->allow_other && geteuid() != 0 ?
+			"mounting on %s failed: %s (allow_other needs the line user_allow_other in /etc/fuse.conf)" :
+			"mounting on %s failed: %s", m->mount_point, errno ? strerror(errno) : "fusermount3 refused");
+	} else if (err == 0) {
+		m->mounted = true;
+	}
+	fuse_set_log_func(NULL);
+	return err;
+}
+
+static const struct fuse_opt choices_table[] = {
+	{ "controls", offsetof(struct mount_choices, controls), 1 },
+	{ "xattr", offsetof(struct mount_choices, xattr), 1 },
+	{ "wait=%u", offsetof(struct mount_choices, wait_s), 0 },
+	{ "listen=%s", offsetof(struct mount_choices, listen), 0 },
+	FUSE_OPT_END,
+};
+
+static int open_session(struct mount *m, const char *fuse_options, struct why *why)
+{
+	struct fuse_args arguments = FUSE_ARGS_INIT(0, NULL);
+	struct mount_choices choices = { .wait_s = WAIT_S_DEFAULT };
+	char *own = NULL, source[sizeof(m->data_path) + 8];
+
+	snprintf(source, sizeof(source), "fsname=%s", m->data_path);
+	int failed = fuse_opt_add_arg(&arguments, "mootfs");
+	if (fuse_options && fuse_options[0]) {
+		failed |= fuse_opt_add_arg(&arguments, "-o");
+		failed |= fuse_opt_add_arg(&arguments, fuse_options);
+		choices.allow_other = strstr(fuse_options, "allow_other") != NULL;
+	}
+	failed |= fuse_opt_parse(&arguments, &choices, choices_table, NULL);
+	failed |= fuse_opt_add_opt(&own, "subtype=" MOUNT_SUBTYPE ",default_permissions");
+	failed |= fuse_opt_add_opt_escaped(&own, source);
+	failed |= fuse_opt_add_arg(&arguments, "-o");
+	failed |= fuse_opt_add_arg(&arguments, own ? own : "");
+	m->list_controls = choices.controls;
+	m->wait_s = choices.wait_s;
+	int err = failed ? why_set(why, -EINVAL, "the options after -o cannot be read") :
+			   session_mount(m, &arguments, &choices, why);
+	free(own);
+	free(choices.listen);
+	fuse_opt_free_args(&arguments);
+	return err;
+}
+
+/* ---- serving ---- */
+
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int serve(struct mount *m, struct why *why)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int err = config ? store_set_mount(m->store, m->mount_point) : -ENOMEM;
+
+	if (err == 0)
+		err = notifier_new(&m->notifier, tell, m);
+	if (err == 0)
+		err = housekeeper_start(m);
+	if (err == 0 && fuse_set_signal_handlers(m->session) != 0)
+		err = -EINVAL;
+	if (err == 0) {
+		umask(0); /* the kernel has applied the caller's */
+		fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
+		int ended = fuse_session_loop_mt(m->session, config);
+		fuse_remove_signal_handlers(m->session);
+		m->signalled = ended > 0;
+		if (ended < 0)
+			err = why_set(why, ended, "reading from /dev/fuse failed: %s", strerror(-ended));
+	}
+	if (config)
+		fuse_loop_cfg_destroy(config);
+	return err;
+}
+
+/* ---- closing ---- */
+
+/*
+ * The workers are gone, the kernel does not know yet: what waits for an answer, and the notifier
+ * behind it, would wait for ever. For others than root the same comes when the descriptor is closed.
+ */
+static void abort_connection(struct mount *m)
+{
+	if (m->mounted && m->signalled && geteuid() == 0)
+		umount2(m->mount_point, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+static void release_open(void *context, struct open *open)
+{
+	open_finish(context, open);
+}
+
+static int close_all(struct mount *m, struct why *why)
+{
+	int err = 0;
+
+	abort_connection(m);
+	housekeeper_stop(m);
+	if (m->mounted)
+		fuse_session_unmount(m->session);
+	struct notifier *notifier = m->notifier;
+	m->notifier = NULL;
+	bool told = notifier_free(notifier);
+	if (m->desk) {
+		nodes_free(m->nodes, release_open, m);
+		err = desk_close(m->desk);
+		if (err < 0)
+			why_set(why, err, "what was open could not be kept: %s", why_errno(err));
+	}
+	scratch_close(m->scratch);
+	if (m->store) {
+		int failed = store_close(m->store);
+		if (failed < 0 && err == 0)
+			err = why_set(why, failed, "%s could not be closed: %s", m->data_path, why_errno(failed));
+	}
+	errors_free(m->errors);
+	if (m->session && told)
+		fuse_session_destroy(m->session);
+	return err;
+}
+
+static struct mount *mount_new(const struct mount_options *options)
+{
+	struct mount *m = calloc(1, sizeof(*m));
+	pthread_rwlockattr_t attributes;
+
+	if (!m)
+		return NULL;
+	m->ready_fd = options->ready_fd;
+	m->uid = getuid();
+	m->gid = getgid();
+	bytes_init(&m->readme, 64 * 1024);
+	processes_init(&m->processes);
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->wake, NULL);
+	/* A stream of writers of local files must not keep a rename waiting for ever. */
+	pthread_rwlockattr_init(&attributes);
+	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&m->shape, &attributes);
+	pthread_rwlockattr_destroy(&attributes);
+	return m;
+}
+
+static void mount_free(struct mount *m)
+{
+	pthread_rwlock_destroy(&m->shape);
+	pthread_cond_destroy(&m->wake);
+	pthread_mutex_destroy(&m->lock);
+	processes_finish(&m->processes);
+	bytes_finish(&m->readme);
+	free(m);
+}
+
+static int begin(struct mount *m, const struct mount_options *options, const struct key *key, struct why *why)
+{
+	int err = mountpoint_absolute(options->data_path, m->data_path, sizeof(m->data_path));
+	if (err == 0)
+		err = mount_clean_stale(options->mount_point, why);
+	if (err >= 0)
+		err = mountpoint_check(options->mount_point, m->data_path, why);
+	if (err == 0)
+		err = mountpoint_absolute(options->mount_point, m->mount_point, sizeof(m->mount_point));
+	if (err == 0)
+		err = diff_init();
+	m->diffs = err == 0;
+	if (err < 0)
+		return err;
+	raise_file_limit();
+	err = open_data(m, key, why);
+	if (err == 0)
+		err = open_session(m, options->fuse_options, why);
+	return err;
+}
+
+static void tell_failure(const struct mount *m, int err, struct why *why)
+{
+	if (!why->text[0])
+		why_set(why, err, "the folder could not be mounted: %s", why_errno(err));
+	/* Nobody may be waiting any more. */
+	if (m->ready_fd >= 0 && write(m->ready_fd, why->text, strlen(why->text)) < 0)
+		return;
+}
+
+int mount_serve(const struct mount_options *options, const struct key *key, struct why *why)
+{
+	struct why unread = { 0 };
+	struct mount *m = mount_new(options);
+	if (!m)
+		return -ENOMEM;
+	if (!why)
+		why = &unread;
+
+	why->text[0] = '\0';
+	int err = begin(m, options, key, why);
+	if (err == 0)
+		err = serve(m, why);
+	if (err < 0)
+		tell_failure(m, err, why);
+	int failed = close_all(m, err < 0 ? &unread : why);
+	if (m->diffs)
+		diff_finish();
+	mount_free(m);
+	return err < 0 ? err : failed;
+}

@@ -1,0 +1,64 @@
+/*
+ * mount_state.h - what the operations of one mount work on.
+ *
+ * Locks, in the order in which they may be taken: `shape`, then the desk's own, then the
+ * table of nodes.  Never the desk while holding the table.
+ */
+#ifndef MOUNT_STATE_H
+#define MOUNT_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "control.h"
+#include "desk.h"
+#include "errors.h"
+#include "node.h"
+#include "notifier.h"
+#include "process.h"
+#include "scratch.h"
+#include "store.h"
+
+struct fuse_session;
+
+struct mount {
+	struct store *store;
+	struct desk *desk;
+	struct scratch *scratch;
+	struct errors *errors;
+	struct nodes *nodes;
+	struct notifier *notifier;
+	struct processes processes;
+	struct fuse_session *session;
+	struct control_host host;
+	char data_path[4096], mount_point[4096];
+
+	struct id self;                     /* this node's own person */
+	char self_name[PROFILE_NAME_MAX + 1]; /* its directory in the root, as it was when mounted */
+	uid_t uid;
+	gid_t gid;
+	uint64_t started_ns;
+	struct bytes readme;
+	bool list_controls;
+	unsigned wait_s;
+
+	/*
+	 * Local files are read and written under it (shared), and become documents under it
+	 * (alone): no byte is written to a file that was just read whole.
+	 */
+	pthread_rwlock_t shape;
+
+	atomic_uint_fast64_t lookups, reads, writes, saves;
+
+	/* The housekeeper. */
+	pthread_t housekeeper;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool keeping, ending;
+
+	int ready_fd;
+	bool diffs, mounted, signalled;
+};
+
+#endif

@@ -1,0 +1,137 @@
+/*
+ * node.h - what the kernel knows of the mount: nodes, the names that lead to them, and what is open.
+ *
+ * One table, one lock, a leaf: nothing else is called while it is held.  A node is
+ * found by its number (the FUSE node id: a counter, never used twice), and by
+ * (parent, name) through its links; a scratch file may have several links, all
+ * else one at most.  Look-ups are counted under the same lock under which they
+ * are found.  A node lives while the kernel counts look-ups of it, a link names it
+ * as parent, or something is open or pinned.
+ *
+ * A document node stands for one head.  When another head comes that was not
+ * saved through it, it is superseded: it leaves its name, but remembers it, so
+ * that what has it open goes on with the old text; the next look-up makes a new
+ * node with the same st_ino.
+ *
+ * Fields of a node are read and changed by the functions below only; the ones marked
+ * constant may be read by whoever holds the node.
+ */
+#ifndef NODE_H
+#define NODE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <uthash.h>
+
+#include "control.h"
+#include "open.h"
+
+enum node_kind {
+	NODE_ROOT,
+	NODE_README,    /* the root's README.md */
+	NODE_ALIAS,     /* a link in the root to somebody's directory */
+	NODE_DIRECTORY, /* of a person: a root directory has the person's id */
+	NODE_DOCUMENT,
+	NODE_CONTROL,   /* behind an `@`, versions too */
+	NODE_AT,        /* a folder or document as it stood at a time */
+	NODE_SCRATCH,
+};
+
+struct identity { /* what a node stands for; which fields depends on the kind */
+	enum node_kind kind;
+	mode_t type;          /* S_IFMT bits */
+	struct id person;     /* ALIAS, DIRECTORY, AT */
+	struct id id;         /* DIRECTORY, AT: the directory; DOCUMENT, AT: the version, zero: none signed yet */
+	uint64_t time_ms;     /* AT */
+	dev_t device;         /* SCRATCH: of the local file */
+	ino_t inode;
+	bool waits;           /* DOCUMENT: saves of our own are not signed yet */
+	const struct control_node *control; /* CONTROL */
+};
+
+struct link;
+
+struct node {
+	uint64_t number;      /* constant */
+	struct identity is;
+	uint64_t lookups;
+	uint32_t pins;
+	bool dirty;           /* DOCUMENT: changed through this node since is.id was noted */
+	struct link *links;   /* the first is the one that paths are made of */
+	struct open *opens;
+	UT_hash_handle by_number, by_thing;
+};
+
+struct nodes;
+
+int nodes_new(struct nodes **out);
+/* Only when nothing uses it any more. Calls release for everything still open. */
+void nodes_free(struct nodes *nodes, void (*release)(void *context, struct open *open), void *context);
+struct node *nodes_root(struct nodes *nodes);
+void nodes_count(struct nodes *nodes, uint64_t *out_nodes, uint64_t *out_opens);
+
+/* By the number that the kernel gave: it counts look-ups, so it is there (NULL: the kernel is wrong). */
+struct node *node_find(struct nodes *nodes, uint64_t number);
+/*
+ * The node that stands under a name for what was found there, made if need be; counts
+ * one look-up. A document node goes on with another head if the change came through it.
+ */
+int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct identity *identity,
+	       struct node **out);
+void node_forget(struct nodes *nodes, uint64_t number, uint64_t count);
+
+void node_pin(struct nodes *nodes, struct node *node);
+void node_unpin(struct nodes *nodes, struct node *node);
+/* Pinned; NULL: the kernel knows none there. */
+struct node *node_child(struct nodes *nodes, struct node *parent, const char *name);
+
+/* What it stands for now; out->control is constant while the node lives. */
+void node_identity(struct nodes *nodes, struct node *node, struct identity *out);
+void node_become(struct nodes *nodes, struct node *node, const struct identity *identity);
+/* A document: what is read and written through it came from here. */
+void node_set_dirty(struct nodes *nodes, struct node *node);
+/* The desk says this head shows at the node's name: true if the node stands for it (adopting it if it came through the node). */
+bool node_agrees(struct nodes *nodes, struct node *node, const struct id *version, bool waits);
+
+/* Unlinked. `last`: of a local file no other name is left anywhere (of all else: true). */
+void node_leave(struct nodes *nodes, struct node *parent, const char *name, bool last);
+/* Renamed; what stands there must have left the name. -ENOENT: no node has the old name now (it was superseded). */
+int node_move(struct nodes *nodes, struct node *from, const char *from_name, struct node *to, const char *to_name);
+int node_exchange(struct nodes *nodes, struct node *from, const char *from_name, struct node *to, const char *to_name);
+/* Gives up the name but remembers it. */
+void node_supersede(struct nodes *nodes, struct node *node);
+
+struct place { /* of a document or directory: as shown */
+	struct id person, directory;
+	char name[SHOWN_NAME_MAX + 1];
+};
+/* -ESTALE: it has no name any more. */
+int node_place(struct nodes *nodes, struct node *node, struct place *out);
+/* Where a name below this directory node would be (name is copied). -ENOTDIR: not a directory of a person. */
+int node_place_in(struct nodes *nodes, struct node *parent, const char *name, struct place *out);
+/* The node of a person's directory, pinned; NULL: the kernel does not know it. */
+struct node *node_of_directory(struct nodes *nodes, const struct id *person, const struct id *directory);
+
+/*
+ * The folder of scratch that a scratch node lies in (as a path below scratch/) and its name there; -ESTALE: unlinked.
+ * For a folder (root, directory, scratch directory) itself: name NULL, and its own path.
+ */
+int node_scratch_path(struct nodes *nodes, struct node *node, char *out_folder, size_t folder_size,
+		      char *out_name, size_t name_size);
+/* The path in the mount of a name below a node (name NULL: of the node), for people. Cut if long. */
+void node_path(struct nodes *nodes, struct node *node, const char *name, char *out, size_t out_size);
+
+/* ---- what is open ---- */
+
+void node_add_open(struct nodes *nodes, struct node *node, struct open *open);
+/* Removes it; the last who lets go frees it: true then. */
+bool node_drop_open(struct nodes *nodes, struct open *open);
+/* Something open of this node that `wanted` accepts, held until node_let_go(); NULL: nothing. */
+struct open *node_hold_open(struct nodes *nodes, struct node *node, bool (*wanted)(const struct open *open));
+/* True: it was dropped meanwhile, the caller must free it. */
+bool node_let_go(struct nodes *nodes, struct open *open);
+/* All that is open of a node, held: fills at most count_max, returns how many there are. */
+size_t node_hold_all(struct nodes *nodes, struct node *node, struct open **out, size_t count_max);
+
+#endif

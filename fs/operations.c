@@ -1,0 +1,257 @@
+#include "operations.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "utf8.h"
+
+static const struct kind *const kinds[] = {
+	[NODE_ROOT] = &kind_root,
+	[NODE_README] = &kind_readme,
+	[NODE_ALIAS] = &kind_alias,
+	[NODE_DIRECTORY] = &kind_directory,
+	[NODE_DOCUMENT] = &kind_document,
+	[NODE_CONTROL] = &kind_control,
+	[NODE_AT] = &kind_at,
+	[NODE_SCRATCH] = &kind_scratch,
+};
+
+struct mount *request_mount(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+uint32_t request_process(fuse_req_t req)
+{
+	struct mount *m = request_mount(req);
+	return process_of(&m->processes, (uint32_t)fuse_req_ctx(req)->pid, clock_now_ms(store_clock(m->store)));
+}
+
+enum node_kind node_kind_of(struct mount *m, struct node *node)
+{
+	struct identity is;
+	node_identity(m->nodes, node, &is);
+	return is.kind;
+}
+
+const struct kind *kind_of(struct mount *m, struct node *node)
+{
+	return kinds[node_kind_of(m, node)];
+}
+
+void reply_error(fuse_req_t req, int err)
+{
+	fuse_reply_err(req, -err);
+}
+
+/* One line that a terminal can take, whatever bytes a name has. */
+static void put_path(struct bytes *out, const char *path)
+{
+	bool text = utf8_valid(path, strlen(path));
+	for (; *path; path++) {
+		unsigned char byte = (unsigned char)*path;
+		if (byte < 0x20 || byte == 0x7f || (byte >= 0x80 && !text))
+			bytes_put_format(out, "\\x%02x", byte);
+		else
+			bytes_put_u8(out, byte);
+	}
+	bytes_put_u8(out, '\0');
+}
+
+int refuse(struct mount *m, struct node *node, const char *name, int err, const char *sentence)
+{
+	CLEANUP(bytes_finish) struct bytes shown;
+	char path[4096];
+
+	bytes_init(&shown, 4 * sizeof(path) + 1);
+	node_path(m->nodes, node, name, path, sizeof(path));
+	put_path(&shown, path);
+	errors_add(m->errors, bytes_error(&shown) ? "" : (const char *)shown.data, err, sentence);
+	return err;
+}
+
+int entry_fill(struct mount *m, struct node *parent, const char *name, const struct found *found,
+	       struct fuse_entry_param *out)
+{
+	struct identity identity = found->identity;
+	struct node *node;
+
+	/* Its address is this copy's: callers hand structs about by value. */
+	if (identity.kind == NODE_CONTROL)
+		identity.control = &found->control;
+	int err = node_enter(m->nodes, parent, name, &identity, &node);
+	if (err < 0)
+		return err;
+	*out = (struct fuse_entry_param){
+		.ino = node->number,
+		.generation = 1,
+		.attr = found->stat,
+		.attr_timeout = found->attr_timeout,
+		.entry_timeout = found->entry_timeout,
+	};
+	return 0;
+}
+
+void reply_found(fuse_req_t req, struct mount *m, struct node *parent, const char *name, const struct found *found)
+{
+	struct fuse_entry_param entry;
+	int err = entry_fill(m, parent, name, found, &entry);
+	if (err < 0)
+		reply_error(req, err);
+	else if (fuse_reply_entry(req, &entry) < 0)
+		node_forget(m->nodes, entry.ino, 1);
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct mount *m = request_mount(req);
+	struct node *node = node_find(m->nodes, parent);
+	struct found found = { 0 };
+
+	m->lookups++;
+	int err = -ENOTDIR;
+	if (!node)
+		err = -ESTALE;
+	else if (kind_of(m, node)->lookup)
+		err = kind_of(m, node)->lookup(m, node, name, &found);
+	if (err < 0)
+		reply_error(req, err);
+	else
+		reply_found(req, m, node, name, &found);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+	node_forget(request_mount(req)->nodes, ino, count);
+	fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t index = 0; index < count; index++)
+		node_forget(request_mount(req)->nodes, forgets[index].ino, forgets[index].nlookup);
+	fuse_reply_none(req);
+}
+
+static void reply_stat(fuse_req_t req, struct mount *m, struct node *node, struct open *open)
+{
+	struct stat st = { 0 };
+	double timeout = 0;
+	int err = kind_of(m, node)->stat(m, node, open, &st, &timeout);
+	if (err < 0)
+		reply_error(req, err);
+	else
+		fuse_reply_attr(req, &st, timeout);
+}
+
+static struct open *open_of(const struct fuse_file_info *fi)
+{
+	return fi ? (struct open *)(uintptr_t)fi->fh : NULL;
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct node *node = node_find(m->nodes, ino);
+	if (!node)
+		reply_error(req, -ESTALE);
+	else
+		reply_stat(req, m, node, open_of(fi));
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int mask, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct node *node = node_find(m->nodes, ino);
+	if (!node) {
+		reply_error(req, -ESTALE);
+		return;
+	}
+
+	const struct kind *kind = kind_of(m, node);
+	int err = kind->set ? kind->set(m, node, open_of(fi), attr, mask, request_process(req)) : -EPERM;
+	if (err < 0)
+		reply_error(req, err);
+	else
+		reply_stat(req, m, node, open_of(fi));
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct mount *m = request_mount(req);
+	struct node *node = node_find(m->nodes, ino);
+	char target[LINK_SIZE_MAX + 1];
+	int err = -EINVAL;
+
+	if (!node)
+		err = -ESTALE;
+	else if (kind_of(m, node)->readlink)
+		err = kind_of(m, node)->readlink(m, node, target, sizeof(target));
+	if (err < 0)
+		reply_error(req, err);
+	else
+		fuse_reply_readlink(req, target);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct statvfs st;
+	if (fstatvfs(store_directory_fd(request_mount(req)->store), &st) < 0) {
+		reply_error(req, -errno);
+		return;
+	}
+	st.f_namemax = NAME_SIZE_MAX;
+	fuse_reply_statfs(req, &st);
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *connection)
+{
+	struct mount *m = userdata;
+
+	connection->max_write = 1024 * 1024;
+	/* All changes come through the kernel or make a new node: it need not guess by mtime. */
+	connection->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT |
+					FUSE_CAP_HANDLE_KILLPRIV);
+	connection->want |= connection->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
+						   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS);
+	/* Whoever comes from now on is answered. */
+	if (m->ready_fd >= 0 && write(m->ready_fd, "", 1) == 1)
+		m->ready_fd = -1;
+}
+
+/* Extended attributes would have their four rows here; without them the kernel is told ENOSYS once and asks no more. */
+const struct fuse_lowlevel_ops operations = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.symlink = op_symlink,
+	.rename = op_rename,
+	.link = op_link,
+	.open = op_open,
+	.create = op_create,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.release = op_release,
+	.fsync = op_fsync,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.releasedir = op_releasedir,
+	.fsyncdir = op_fsyncdir,
+	.statfs = op_statfs,
+	.fallocate = op_fallocate,
+	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
+};

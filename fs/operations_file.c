@@ -1,0 +1,369 @@
+/* Open files: reading, writing, closing, whatever stands behind them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "operations.h"
+
+static struct open *open_of(const struct fuse_file_info *fi)
+{
+	return (struct open *)(uintptr_t)fi->fh;
+}
+
+/* ---- ending ---- */
+
+void open_finish(struct mount *m, struct open *open)
+{
+	struct handle *handle = open->handle;
+	if (handle) {
+		int err = handle_release(handle);
+		if (err < 0)
+			errors_add(m->errors, "", err, "what was closed could not be kept as a version");
+	}
+	open_free(open);
+}
+
+void let_go(struct mount *m, struct open *open)
+{
+	if (node_let_go(m->nodes, open))
+		open_finish(m, open);
+}
+
+static void release(struct mount *m, struct open *open)
+{
+	struct node *node = open->node;
+	bool wrote = open->wrote;
+
+	node_pin(m->nodes, node);
+	if (node_drop_open(m->nodes, open))
+		open_finish(m, open);
+	/* A version of our own is no other head. */
+	if (wrote) {
+		m->saves++;
+		if (node_kind_of(m, node) == NODE_DOCUMENT)
+			document_refresh(m, node);
+	}
+	node_unpin(m->nodes, node);
+}
+
+/* ---- beginning ---- */
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct node *node = node_find(m->nodes, ino);
+	struct open *open = NULL;
+	int err = -ESTALE;
+
+	if (node) {
+		const struct kind *kind = kind_of(m, node);
+		err = kind->open ? kind->open(m, node, fi, request_process(req), &open) : -EINVAL;
+	}
+	if (err < 0) {
+		reply_error(req, err);
+		return;
+	}
+	node_add_open(m->nodes, node, open);
+	fi->fh = (uintptr_t)open;
+	if (fuse_reply_open(req, fi) < 0)
+		release(m, open);
+}
+
+static int create(fuse_req_t req, struct mount *m, struct node *parent, const char *name, mode_t mode, int flags,
+		  struct open **out, struct found *found)
+{
+	const struct fuse_ctx *who = fuse_req_ctx(req);
+	enum where where;
+
+	int err = name_decide(m, parent, name, flags & O_EXCL, &where);
+	if (err < 0)
+		return err;
+	if (where == WHERE_DOCUMENT)
+		return document_create(m, parent, name, mode, who, request_process(req), out, found);
+	return scratch_create(m, parent, name, mode, flags, who, request_process(req), out, found);
+}
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct node *node = node_find(m->nodes, parent);
+	struct found found = { 0 };
+	struct fuse_entry_param entry;
+	struct open *open = NULL;
+
+	int err = node ? create(req, m, node, name, mode, fi->flags, &open, &found) : -ESTALE;
+	if (err == 0) {
+		err = entry_fill(m, node, name, &found, &entry);
+		if (err < 0)
+			open_finish(m, open);
+	}
+	if (err < 0) {
+		reply_error(req, err);
+		return;
+	}
+	struct node *made = node_find(m->nodes, entry.ino);
+	node_add_open(m->nodes, made, open);
+	fi->fh = (uintptr_t)open;
+	fi->keep_cache = 1;
+	if (fuse_reply_create(req, &entry, fi) < 0) {
+		release(m, open);
+		node_forget(m->nodes, entry.ino, 1);
+	}
+}
+
+/* ---- reading ---- */
+
+static ssize_t read_content(struct mount *m, struct open *open, uint8_t *out, size_t size, uint64_t offset)
+{
+	if (!atomic_exchange(&open->noted, true) && !id_is_zero(&open->version))
+		desk_note_read(m->desk, open->process, &open->version);
+	return content_read(store_piece_cache(m->store), store_pieces(m->store), open->content, out, size, offset);
+}
+
+static ssize_t read_text(const struct open *open, uint8_t *out, size_t size, uint64_t offset)
+{
+	if (offset >= open->text.size)
+		return 0;
+	size_t left = open->text.size - (size_t)offset;
+	if (size > left)
+		size = left;
+	memcpy(out, open->text.data + offset, size);
+	return (ssize_t)size;
+}
+
+static ssize_t read_bytes(struct mount *m, struct open *open, uint8_t *out, size_t size, uint64_t offset)
+{
+	switch (open->kind) {
+	case OPEN_CONTENT:
+		return read_content(m, open, out, size, offset);
+	case OPEN_TEXT:
+		return read_text(open, out, size, offset);
+	case OPEN_DOCUMENT:
+	case OPEN_SCRATCH:
+		return handle_read(open->handle, out, size, offset);
+	case OPEN_FOLDER:
+		break;
+	}
+	return -EISDIR;
+}
+
+/* content_read() and handle_read() may stop at a piece's end; a short read means the end to the kernel. */
+static ssize_t read_full(struct mount *m, struct open *open, uint8_t *out, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+	while (done < size) {
+		ssize_t got = read_bytes(m, open, out + done, size - done, offset + done);
+		if (got < 0)
+			return got;
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	return (ssize_t)done;
+}
+
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+
+	m->reads++;
+	if (open->kind == OPEN_SCRATCH) {
+		pthread_rwlock_rdlock(&m->shape);
+		bool local = !open->handle;
+		if (local) {
+			struct fuse_bufvec from = FUSE_BUFVEC_INIT(size);
+			from.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+			from.buf[0].fd = open->fd;
+			from.buf[0].pos = offset;
+			fuse_reply_data(req, &from, 0);
+		}
+		pthread_rwlock_unlock(&m->shape);
+		if (local)
+			return;
+	}
+
+	CLEANUP(cleanup_free) uint8_t *bytes = malloc(size ? size : 1);
+	ssize_t got = bytes ? read_full(m, open, bytes, size, (uint64_t)offset) : -ENOMEM;
+	if (got < 0)
+		reply_error(req, (int)got);
+	else
+		fuse_reply_buf(req, (const char *)bytes, (size_t)got);
+}
+
+/* ---- writing ---- */
+
+static ssize_t write_handle(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset)
+{
+	if (!atomic_exchange(&open->wrote, true))
+		node_set_dirty(m->nodes, open->node);
+	return handle_write(open->handle, bytes, size, (uint64_t)offset);
+}
+
+static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset)
+{
+	ssize_t wrote = -EBADF;
+
+	switch (open->kind) {
+	case OPEN_DOCUMENT:
+		return write_handle(m, open, bytes, size, offset);
+	case OPEN_SCRATCH:
+		pthread_rwlock_rdlock(&m->shape);
+		wrote = open->handle ? write_handle(m, open, bytes, size, offset) :
+				       scratch_pwrite(open, bytes, size, offset);
+		pthread_rwlock_unlock(&m->shape);
+		return wrote;
+	case OPEN_TEXT: {
+		int err = text_write(m, open, bytes, size, offset);
+		return err < 0 ? err : (ssize_t)size;
+	}
+	case OPEN_CONTENT:
+	case OPEN_FOLDER:
+		break;
+	}
+	return wrote;
+}
+
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+
+	m->writes++;
+	ssize_t wrote = write_bytes(m, open, bytes, size, offset);
+	if (wrote == -EFBIG)
+		refuse(m, open->node, NULL, -EFBIG, "a document may not be larger than the limit: see @/config");
+	if (wrote < 0)
+		reply_error(req, (int)wrote);
+	else
+		fuse_reply_write(req, (size_t)wrote);
+}
+
+/* ---- closing ---- */
+
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+	struct handle *handle = open->handle;
+	int err = 0;
+
+	if (handle && open->wrote) {
+		err = handle_flush(handle);
+		if (err < 0)
+			refuse(m, open->node, NULL, err, "what was written could not be kept");
+	}
+	if (open->kind == OPEN_TEXT)
+		err = text_flush(m, open, false, request_process(req));
+	reply_error(req, err);
+}
+
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+
+	if (open->kind == OPEN_TEXT)
+		text_flush(m, open, true, 0);
+	release(m, open);
+	reply_error(req, 0);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+	struct handle *handle = open->handle;
+	int err = 0;
+
+	if (handle) {
+		err = handle_sync(handle);
+		if (err < 0)
+			refuse(m, open->node, NULL, err, "what was written could not be made durable");
+	} else if (open->kind == OPEN_SCRATCH && (data_only ? fdatasync(open->fd) : fsync(open->fd)) < 0) {
+		err = -errno;
+	}
+	reply_error(req, err);
+}
+
+/* ---- the rest ---- */
+
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t size, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+	int err = -EOPNOTSUPP;
+
+	pthread_rwlock_rdlock(&m->shape);
+	if (open->kind == OPEN_SCRATCH && !open->handle)
+		err = fallocate(open->fd, mode, offset, size) < 0 ? -errno : 0;
+	pthread_rwlock_unlock(&m->shape);
+	reply_error(req, err);
+}
+
+/* Texts have no holes. */
+static off_t seek_text(off_t size, off_t offset, int whence)
+{
+	if (offset < 0 || offset >= size)
+		return -ENXIO;
+	return whence == SEEK_DATA ? offset : size;
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+	struct stat st;
+	double timeout;
+	off_t found;
+
+	pthread_rwlock_rdlock(&m->shape);
+	if (open->kind == OPEN_SCRATCH && !open->handle) {
+		found = lseek(open->fd, offset, whence);
+		if (found < 0)
+			found = -errno;
+	} else {
+		found = kind_of(m, open->node)->stat(m, open->node, open, &st, &timeout);
+		if (found == 0)
+			found = seek_text(st.st_size, offset, whence);
+	}
+	pthread_rwlock_unlock(&m->shape);
+	if (found < 0)
+		reply_error(req, (int)found);
+	else
+		fuse_reply_lseek(req, found);
+}
+
+static ssize_t copy(struct mount *m, struct open *from, off_t from_offset, struct open *to, off_t to_offset,
+		    size_t size, int flags)
+{
+	struct handle *source = from->handle, *target = to->handle;
+
+	if (!source && !target && from->kind == OPEN_SCRATCH && to->kind == OPEN_SCRATCH) {
+		ssize_t copied = copy_file_range(from->fd, &from_offset, to->fd, &to_offset, size, (unsigned)flags);
+		return copied < 0 ? -errno : copied;
+	}
+	if (!target || (!source && from->kind != OPEN_CONTENT) || (!source && id_is_zero(&from->version)))
+		return -EXDEV;
+	ssize_t copied = handle_copy(source, source ? NULL : &from->version, (uint64_t)from_offset, target,
+				     (uint64_t)to_offset, size);
+	if (copied > 0 && !atomic_exchange(&to->wrote, true))
+		node_set_dirty(m->nodes, to->node);
+	return copied;
+}
+
+void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
+			fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t size, int flags)
+{
+	struct mount *m = request_mount(req);
+
+	pthread_rwlock_rdlock(&m->shape);
+	ssize_t copied = copy(m, open_of(fi_in), off_in, open_of(fi_out), off_out, size, flags);
+	pthread_rwlock_unlock(&m->shape);
+	if (copied < 0)
+		reply_error(req, (int)copied);
+	else
+		fuse_reply_write(req, (size_t)copied);
+}

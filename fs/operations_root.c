@@ -1,0 +1,330 @@
+/* The root of the mount: README.md, `@`, `me`, persons, and local files beside them. */
+#include <errno.h>
+#include <string.h>
+
+#include "operations.h"
+#include "person.h"
+#include "utf8.h"
+
+#define ME "me"
+#define README "README.md"
+
+enum { COOKIE_AT = COOKIE_FIRST, COOKIE_README, COOKIE_SELF, COOKIE_SELF_AT, COOKIE_ME };
+
+/* ---- who is meant ---- */
+
+static bool is_nickname(const char *name)
+{
+	size_t size = strlen(name);
+	return size > 0 && name[0] != '.' && utf8_valid_name(name, size) && !strchr(name, '@') &&
+	       !strchr(name, '/') && strcmp(name, ME) != 0 && strcmp(name, README) != 0;
+}
+
+static void petname(struct store_txn *txn, const struct id *person, char out[PROFILE_NAME_MAX + 1])
+{
+	const uint8_t *value;
+	size_t size;
+
+	id_format_short(out, person);
+	if (store_local_get(txn, LOCAL_NAME, person, sizeof(*person), &value, &size) < 0)
+		return;
+	char text[PROFILE_NAME_MAX + 1] = { 0 };
+	if (size > PROFILE_NAME_MAX)
+		return;
+	memcpy(text, value, size);
+	if (is_nickname(text))
+		strcpy(out, text);
+}
+
+void person_shown_name(struct mount *m, const struct id *person, char out[PROFILE_NAME_MAX + 1])
+{
+	struct store_txn *txn;
+
+	id_format_short(out, person);
+	if (is_own(m, person) && m->self_name[0]) {
+		strcpy(out, m->self_name);
+		return;
+	}
+	if (store_begin(m->store, false, &txn) < 0)
+		return;
+	struct person_profile profile;
+	if (!is_own(m, person))
+		petname(txn, person, out);
+	else if (person_profile(txn, person, &profile) == 0 && is_nickname(profile.name))
+		strcpy(out, profile.name);
+	store_abort(txn);
+}
+
+static int find_petname(struct store_txn *txn, const char *name, struct id *out)
+{
+	struct index_range range;
+	const uint8_t *key, *value;
+	size_t key_size, value_size;
+
+	int err = store_local_range(txn, LOCAL_NAME, "", 0, &range);
+	if (err < 0)
+		return err;
+	err = -ENOENT;
+	while (err == -ENOENT && index_range_next(&range) == 1) {
+		store_local_row(&range, &key, &key_size, &value, &value_size);
+		if (key_size == sizeof(*out) && value_size == strlen(name) && memcmp(value, name, value_size) == 0) {
+			memcpy(out, key, sizeof(*out));
+			err = 0;
+		}
+	}
+	index_range_close(&range);
+	return err;
+}
+
+/* Persons are named by their first device; who has no log here is not known. */
+static int find_prefix(struct store_txn *txn, const char *name, struct id *out)
+{
+	struct id least, greatest, devices[8], person, found = { 0 };
+	struct log_row row;
+	size_t matches = 0;
+
+	if (id_parse_prefix(&least, &greatest, name) < 0)
+		return -ENOENT;
+	int count = store_number_between(txn, NUMBER_DEVICE, &least, &greatest, devices, 8);
+	if (count < 0)
+		return count;
+	for (int index = 0; index < count && index < 8; index++) {
+		if (log_get(txn, &devices[index], &row) < 0 || row.records == 0 ||
+		    person_of(txn, &devices[index], &person) < 0 || !id_equal(&person, &devices[index]))
+			continue;
+		found = person;
+		matches++;
+	}
+	if (matches != 1 || count > 8)
+		return -ENOENT;
+	*out = found;
+	return 0;
+}
+
+int person_find(struct mount *m, const char *name, struct id *out)
+{
+	struct store_txn *txn;
+
+	if (strcmp(name, ME) == 0 || strcmp(name, m->self_name) == 0) {
+		*out = m->self;
+		return 0;
+	}
+	int err = store_begin(m->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = find_petname(txn, name, out);
+	if (err == -ENOENT)
+		err = find_prefix(txn, name, out);
+	store_abort(txn);
+	return err;
+}
+
+/* ---- what stands in the root ---- */
+
+static void stat_made(const struct mount *m, mode_t mode, uint64_t ino, uint64_t size, struct stat *out)
+{
+	*out = (struct stat){
+		.st_mode = mode,
+		.st_nlink = 1,
+		.st_ino = INO_MADE | (ino & INO_MASK),
+		.st_uid = m->uid,
+		.st_gid = m->gid,
+		.st_size = (off_t)size,
+		.st_blocks = (blkcnt_t)((size + 511) / 512),
+		.st_blksize = 4096,
+	};
+	out->st_mtim.tv_sec = (time_t)(m->started_ns / 1000000000);
+	out->st_mtim.tv_nsec = (long)(m->started_ns % 1000000000);
+	out->st_atim = out->st_ctim = out->st_mtim;
+}
+
+static void found_readme(const struct mount *m, struct found *out)
+{
+	out->identity = (struct identity){ .kind = NODE_README, .type = S_IFREG };
+	out->entry_timeout = out->attr_timeout = TIMEOUT_LONG;
+	stat_made(m, S_IFREG | 0444, 2, m->readme.size, &out->stat);
+}
+
+static void found_alias(struct mount *m, const struct id *person, struct found *out)
+{
+	char target[PROFILE_NAME_MAX + 1];
+	uint64_t ino;
+
+	person_shown_name(m, person, target);
+	memcpy(&ino, person, sizeof(ino));
+	out->identity = (struct identity){ .kind = NODE_ALIAS, .type = S_IFLNK, .person = *person };
+	out->entry_timeout = out->attr_timeout = 0;
+	stat_made(m, S_IFLNK | 0777, ino, strlen(target), &out->stat);
+}
+
+static int found_person(struct mount *m, const struct id *person, struct found *out)
+{
+	struct desk_item item = { .directory = *person, .what = WHAT_DIRECTORY, .id = *person };
+	int err = desk_directory(m->desk, person, person, &item.attributes);
+	if (err == 0)
+		found_item(m, person, &item, out);
+	return err;
+}
+
+static int root_lookup(struct mount *m, struct node *node, const char *name, struct found *out)
+{
+	char shown[PROFILE_NAME_MAX + 1];
+	size_t size = strlen(name);
+	struct id person;
+
+	if (size > 0 && name[size - 1] == '@') {
+		char before[NAME_SIZE_MAX + 1];
+		if (size > sizeof(before))
+			return -ENAMETOOLONG;
+		memcpy(before, name, size - 1);
+		before[size - 1] = '\0';
+		return control_of_root(m, before, out);
+	}
+	if (strcmp(name, README) == 0) {
+		found_readme(m, out);
+		return 0;
+	}
+	if (strcmp(name, m->self_name) != 0 && strcmp(name, ME) != 0) {
+		int err = scratch_lookup(m, node, name, out);
+		if (err != -ENOENT)
+			return err;
+	}
+	int err = person_find(m, name, &person);
+	if (err < 0)
+		return err;
+	person_shown_name(m, &person, shown);
+	if (strcmp(name, shown) == 0)
+		return found_person(m, &person, out);
+	found_alias(m, &person, out);
+	return 0;
+}
+
+static int root_stat(struct mount *m, struct node *node, struct open *open, struct stat *out, double *out_timeout)
+{
+	stat_made(m, S_IFDIR | 0755, 1, 0, out);
+	out->st_ino = 1;
+	*out_timeout = TIMEOUT_LONG;
+	return 0;
+}
+
+static int list_one(struct mount *m, struct lister *l, const char *name, uint64_t cookie, uint64_t after, int err,
+		    const struct found *found)
+{
+	if (cookie <= after || err < 0)
+		return 0;
+	return lister_add(l, name, cookie, found);
+}
+
+static int root_list(struct mount *m, struct node *node, struct open *open, uint64_t after, struct lister *l)
+{
+	char behind[PROFILE_NAME_MAX + 2];
+	struct found at = { 0 }, readme = { 0 }, self = { 0 }, self_at = { 0 }, me = { 0 };
+
+	int err_at = control_of_root(m, "", &at);
+	found_readme(m, &readme);
+	int err_self = found_person(m, &m->self, &self);
+	int err_self_at = m->list_controls ? control_of_root(m, m->self_name, &self_at) : -ENOENT;
+	found_alias(m, &m->self, &me);
+	strcpy(behind, m->self_name);
+	strcat(behind, "@");
+
+	if (list_one(m, l, "@", COOKIE_AT, after, err_at, &at) ||
+	    list_one(m, l, README, COOKIE_README, after, 0, &readme) ||
+	    list_one(m, l, m->self_name, COOKIE_SELF, after, err_self, &self) ||
+	    list_one(m, l, behind, COOKIE_SELF_AT, after, err_self_at, &self_at) ||
+	    list_one(m, l, ME, COOKIE_ME, after, 0, &me))
+		return 1;
+	return scratch_list(m, node, open, after, l);
+}
+
+const struct kind kind_root = { .lookup = root_lookup, .stat = root_stat, .list = root_list };
+
+/* ---- README.md ---- */
+
+int root_make_readme(struct mount *m)
+{
+	struct bytes *b = &m->readme;
+	const char *name = m->self_name;
+
+	bytes_put_format(b,
+		"# This folder is a commons\n"
+		"\n"
+		"`%s/` is yours (`me` leads to it). Put documents there and edit them with any program:\n"
+		"every save is kept as a signed version.\n"
+		"\n"
+		"**What is here is public.** Everything that is not scratch is for every peer to read, old\n"
+		"versions too, whatever its mode says. What was published cannot be called back.\n"
+		"\n"
+		"Scratch is what programs write for themselves: names that begin with a dot, `*~`, `*.tmp`\n"
+		"and the like, and all that lies in such folders. It stays on this machine and is no\n"
+		"version. `@/config` has the whole list.\n"
+		"\n", name);
+	bytes_put_format(b,
+		"**Append `@` to a name to see what stands behind it.** These folders answer, but are not listed:\n"
+		"\n"
+		"    ls %s/notes.md@/versions     every version of a document\n"
+		"    cat %s/notes.md@/README      what else there is\n"
+		"    ls %s@/at/2026-11-20         the whole folder as it was on a day\n"
+		"    ls @                         this node: its state, its settings\n"
+		"    cat @/errors                 why something was refused\n"
+		"\n"
+		"A removed document answers too: that is how it is brought back. `moot help` tells what the\n"
+		"command can do; the manual pages are moot(1) and mootfs(7).\n", name, name, name);
+	return bytes_error(b);
+}
+
+static int readme_stat(struct mount *m, struct node *node, struct open *open, struct stat *out, double *out_timeout)
+{
+	struct found found;
+	found_readme(m, &found);
+	*out = found.stat;
+	*out_timeout = found.attr_timeout;
+	return 0;
+}
+
+static int readme_open(struct mount *m, struct node *node, struct fuse_file_info *fi, uint32_t process,
+		       struct open **out)
+{
+	if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC)
+		return refuse(m, node, NULL, -EACCES, "README.md is written by mootfs");
+	struct open *open = open_new(OPEN_TEXT, fi->flags, process);
+	if (!open)
+		return -ENOMEM;
+	bytes_put(&open->text, m->readme.data, m->readme.size);
+	if (bytes_error(&open->text) < 0) {
+		open_free(open);
+		return -ENOMEM;
+	}
+	fi->keep_cache = 1;
+	*out = open;
+	return 0;
+}
+
+const struct kind kind_readme = { .stat = readme_stat, .open = readme_open };
+
+/* ---- me, and whoever is looked up by id ---- */
+
+static int alias_stat(struct mount *m, struct node *node, struct open *open, struct stat *out, double *out_timeout)
+{
+	struct identity is;
+	struct found found;
+
+	node_identity(m->nodes, node, &is);
+	found_alias(m, &is.person, &found);
+	*out = found.stat;
+	*out_timeout = 0;
+	return 0;
+}
+
+static int alias_readlink(struct mount *m, struct node *node, char *out, size_t size)
+{
+	struct identity is;
+	char target[PROFILE_NAME_MAX + 1];
+
+	node_identity(m->nodes, node, &is);
+	person_shown_name(m, &is.person, target);
+	strcpy(out, target);
+	return 0;
+}
+
+const struct kind kind_alias = { .stat = alias_stat, .readlink = alias_readlink };

@@ -1,0 +1,29 @@
+/*
+ * process.h - which process a thread belongs to: FUSE tells the thread's id, the rules of saving ask for the process.
+ *
+ * /proc is asked, which costs, so answers are kept for a second.  Thread-safe.
+ */
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#define PROCESS_KEPT 64 /* slots; more threads than that in a second only cost another look */
+
+struct processes {
+	pthread_mutex_t lock;
+	struct {
+		uint32_t thread, process;
+		uint64_t until_ms;
+	} kept[PROCESS_KEPT];
+};
+
+void processes_init(struct processes *p);
+void processes_finish(struct processes *p);
+/* 0: unknown (0 was given, or the thread has ended and nothing is known: then the thread's own id). */
+uint32_t process_of(struct processes *p, uint32_t thread, uint64_t now_ms);
+/* The parent of a process, 0 if unknown. Asked each time. */
+uint32_t process_parent(uint32_t process);
+
+#endif
