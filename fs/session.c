@@ -1,0 +1,362 @@
+/* session.c - the data folder opened by the command itself, and the paths that people give. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "diff.h"
+#include "file.h"
+#include "mount.h"
+#include "person.h"
+
+#define READ_MAX (1024u * 1024 * 1024)
+
+int session_path(char out[PATH_MAX], struct why *why)
+{
+	int err = store_default_path(out, PATH_MAX);
+
+	return err < 0 ? why_set(why, err, "no data folder is known: set MOOT_HOME or HOME") : 0;
+}
+
+int session_ask(const char *prompt, char *out, size_t size)
+{
+	struct termios old, quiet;
+	bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &old) == 0;
+
+	if (terminal) {
+		fprintf(stderr, "%s", prompt);
+		quiet = old;
+		quiet.c_lflag &= ~(tcflag_t)ECHO;
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+	}
+	char *line = fgets(out, (int)size, stdin);
+	if (terminal) {
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+		fputc('\n', stderr);
+	}
+	if (!line)
+		return -EIO;
+	out[strcspn(out, "\n")] = '\0';
+	return 0;
+}
+
+int session_key(const char *path, struct key *out, struct why *why)
+{
+	char passphrase[1024];
+
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return why_set(why, -errno, "there is no data folder at %s; make one with `moot init`", path);
+	int err = key_load(out, fd, NULL, why);
+	if (err == -ENOKEY) {
+		err = session_ask("passphrase: ", passphrase, sizeof(passphrase));
+		if (err < 0)
+			why_set(why, err, "the key is sealed and no passphrase was given");
+		else
+			err = key_load(out, fd, passphrase, why);
+		explicit_bzero(passphrase, sizeof(passphrase));
+	}
+	if (err == -ENOENT)
+		why_set(why, err, "there is no identity at %s; make one with `moot init`", path);
+	close(fd);
+	return err;
+}
+
+static void show_reindex(void *context, uint64_t done, uint64_t total)
+{
+	progress_show("reindex", done, total);
+}
+
+static int find_self(struct session *s)
+{
+	struct store_txn *txn;
+
+	int err = store_begin(s->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = person_self(txn, &s->self);
+	store_abort(txn);
+	return err;
+}
+
+int session_open(struct session *s, bool reindex, struct why *why)
+{
+	struct store_options options = { .clock = clock_system(), .reindex = reindex, .progress = show_reindex };
+	struct key key = { 0 };
+
+	memset(s, 0, sizeof(*s));
+	int err = session_path(s->path, why);
+	if (err == 0)
+		err = session_key(s->path, &key, why);
+	if (err == 0)
+		err = store_open(&s->store, s->path, &key, &options, why);
+	key_finish(&key);
+	if (err < 0)
+		return err;
+
+	const struct desk_options desk_options = { .window_ms = 2000, .document_size_max = DOCUMENT_SIZE_DEFAULT_MAX,
+						   .uid = getuid(), .gid = getgid() };
+	err = diff_init();
+	if (err == 0)
+		err = scratch_open(&s->scratch, store_directory_fd(s->store), NULL, why);
+	if (err == 0)
+		err = desk_open(&s->desk, s->store, &desk_options);
+	if (err == 0)
+		err = find_self(s);
+	s->errors = errors_new(store_clock(s->store));
+	if (err == 0 && !s->errors)
+		err = -ENOMEM;
+	if (err < 0) {
+		session_close(s);
+		return why && why->text[0] ? err : why_set(why, err, "%s cannot be opened: %s", s->path, why_errno(err));
+	}
+	s->host = (struct control_host){ .store = s->store, .desk = s->desk, .scratch = s->scratch,
+					 .errors = s->errors, .data_path = s->path };
+	return 0;
+}
+
+int session_close(struct session *s)
+{
+	int err = desk_close(s->desk);
+
+	errors_free(s->errors);
+	scratch_close(s->scratch);
+	int closed = store_close(s->store);
+	memset(s, 0, sizeof(*s));
+	return err < 0 ? err : closed;
+}
+
+/* ---- paths ---- */
+
+/* The person that a first path component means: `me`, the own nickname, or an id. */
+static int find_person(struct session *s, const char *name, struct id *out)
+{
+	struct person_profile profile;
+	struct id least, greatest, found[2];
+	struct store_txn *txn;
+
+	int err = store_begin(s->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = person_self(txn, out);
+	if (err == 0 && strcmp(name, "me") != 0 &&
+	    (person_profile(txn, out, &profile) < 0 || strcmp(profile.name, name) != 0)) {
+		err = id_parse_prefix(&least, &greatest, name) == 0
+			      ? store_number_between(txn, NUMBER_ENTITY, &least, &greatest, found, 2) : 0;
+		if (err == 1)
+			*out = found[0];
+		err = err == 1 ? 0 : err == 0 ? -ENOENT : err > 1 ? -ENOTUNIQ : err;
+	}
+	store_abort(txn);
+	return err;
+}
+
+/* "alice/guides/soil.md" in an open session. The last name need not show: it may be gone. */
+static int find_slot(struct target *t, const char *path)
+{
+	char copy[PATH_MAX], *save = NULL;
+	struct desk_item item;
+	struct id person;
+
+	if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+		return -ENAMETOOLONG;
+	char *part = strtok_r(copy, "/", &save), *next;
+	if (!part)
+		return -ENOENT;
+	int err = find_person(&t->session, part, &person);
+	struct id directory = person;
+	part = strtok_r(NULL, "/", &save);
+	if (err == 0 && !part)
+		control_node_entity(&t->node, &person);
+	for (; err == 0 && part; part = next) {
+		next = strtok_r(NULL, "/", &save);
+		err = desk_lookup(t->session.desk, &person, &directory, part, &item);
+		if (err == -ENOENT && !next) {
+			control_node_document(&t->node, &person, &directory, part);
+			return 0;
+		}
+		if (err == 0 && next && item.what != WHAT_DIRECTORY)
+			err = -ENOTDIR;
+		if (err == 0 && !next && item.what == WHAT_DIRECTORY)
+			err = -EISDIR;
+		if (err == 0 && !next)
+			control_node_document(&t->node, &person, &item.directory, item.slot_name);
+		directory = item.id;
+	}
+	return err;
+}
+
+/* An absolute path whose last part need not exist. */
+static int make_absolute(const char *path, char out[PATH_MAX])
+{
+	char copy[PATH_MAX], folder[PATH_MAX];
+
+	if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+		return -ENAMETOOLONG;
+	size_t size = strlen(copy);
+	while (size > 1 && copy[size - 1] == '/')
+		copy[--size] = '\0';
+	char *slash = strrchr(copy, '/');
+	const char *last = slash ? slash + 1 : copy;
+	if (slash)
+		*slash = '\0';
+	if (!realpath(slash ? (slash == copy ? "/" : copy) : ".", folder))
+		return -errno;
+	int written = snprintf(out, PATH_MAX, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, last);
+	return written < 0 || written >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* The mount that serves this data folder now, if any. */
+static bool find_holder(char out[PATH_MAX])
+{
+	char path[PATH_MAX];
+	int pid = 0;
+
+	return session_path(path, NULL) == 0 && store_holder(path, &pid, out, PATH_MAX) == 0 && pid != 0 && out[0];
+}
+
+int target_open(struct target *t, const char *path, struct why *why)
+{
+	char absolute[PATH_MAX], mount[PATH_MAX];
+
+	memset(t, 0, sizeof(*t));
+	if (make_absolute(path, absolute) == 0 && mount_find(absolute, mount, sizeof(mount)) == 0) {
+		memcpy(t->mount_path, absolute, sizeof(absolute));
+		return 0;
+	}
+	if (find_holder(mount)) {
+		if (snprintf(t->mount_path, PATH_MAX, "%.2000s/%.2000s", mount, path) >= PATH_MAX)
+			return why_set(why, -ENAMETOOLONG, "%s is too long", path);
+		return 0;
+	}
+	int err = session_open(&t->session, false, why);
+	if (err < 0)
+		return err;
+	t->opened = true;
+	err = find_slot(t, path);
+	return err < 0 ? why_set(why, err, "%s: %s", path, why_errno(err)) : 0;
+}
+
+int target_open_node(struct target *t, struct why *why)
+{
+	char mount[PATH_MAX];
+
+	memset(t, 0, sizeof(*t));
+	if (find_holder(mount)) {
+		snprintf(t->mount_path, PATH_MAX, "%.4000s/", mount);
+		return 0;
+	}
+	int err = session_open(&t->session, false, why);
+	if (err == 0) {
+		t->opened = true;
+		control_node_root(&t->node);
+	}
+	return err;
+}
+
+void target_close(struct target *t)
+{
+	if (t->opened)
+		session_close(&t->session);
+	t->opened = false;
+}
+
+static int find_row(struct target *t, const char *row, struct control_node *out)
+{
+	char copy[NAME_SIZE_MAX * 2], *save = NULL;
+	struct control_node node = t->node, next;
+
+	if (snprintf(copy, sizeof(copy), "%s", row) >= (int)sizeof(copy))
+		return -ENAMETOOLONG;
+	for (char *part = strtok_r(copy, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
+		int err = control_lookup(&t->session.host, &node, part, &next);
+		if (err < 0)
+			return err;
+		node = next;
+	}
+	*out = node;
+	return 0;
+}
+
+static int read_content(struct session *s, const struct control_node *node, struct bytes *out)
+{
+	struct content *content = malloc(sizeof(*content));
+
+	int err = content ? control_content(&s->host, node, content) : -ENOMEM;
+	for (uint64_t offset = 0; err == 0 && offset < content->size;) {
+		uint8_t *at = bytes_extend(out, PIECE_TEXT_MAX);
+		ssize_t size = at ? content_read(store_piece_cache(s->store), store_pieces(s->store), content, at,
+						 PIECE_TEXT_MAX, offset) : bytes_error(out);
+		if (size <= 0)
+			err = size < 0 ? (int)size : -EBADMSG;
+		else
+			out->size -= PIECE_TEXT_MAX - (size_t)size;
+		offset += size > 0 ? (uint64_t)size : 0;
+	}
+	free(content);
+	return err;
+}
+
+static int control_path(const struct target *t, const char *row, char out[PATH_MAX])
+{
+	return snprintf(out, PATH_MAX, "%s@/%s", t->mount_path, row) >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+int target_read(struct target *t, const char *row, struct bytes *out, struct why *why)
+{
+	char path[PATH_MAX];
+	struct control_node node;
+	int err;
+
+	bytes_init(out, READ_MAX);
+	if (t->opened) {
+		err = find_row(t, row, &node);
+		if (err == 0)
+			err = control_kind(&node) == CONTROL_CONTENT
+				      ? read_content(&t->session, &node, out)
+				      : control_read(&t->session.host, &node, (uint32_t)getpid(), out);
+	} else {
+		err = control_path(t, row, path);
+		int fd = err == 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+		err = err == 0 && fd < 0 ? -errno : err;
+		for (ssize_t size = 1; err == 0 && size > 0;) {
+			uint8_t *at = bytes_extend(out, 65536);
+			size = at ? read(fd, at, 65536) : -1;
+			err = !at ? bytes_error(out) : size < 0 ? -errno : 0;
+			out->size -= 65536 - (size > 0 ? (size_t)size : 0);
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+	if (err < 0) {
+		bytes_finish(out);
+		return why_set(why, err, "%s cannot be read: %s", row, err == -ENOENT ? "there is no such version or file" : why_errno(err));
+	}
+	return 0;
+}
+
+int target_write(struct target *t, const char *row, const char *text, struct why *why)
+{
+	char path[PATH_MAX];
+	struct control_node node;
+
+	if (t->opened) {
+		int err = find_row(t, row, &node);
+		return err < 0 ? why_set(why, err, "%s: %s", row, why_errno(err))
+			       : control_write(&t->session.host, &node, (uint32_t)getpid(), text, strlen(text), why);
+	}
+	int err = control_path(t, row, path);
+	int fd = err == 0 ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+	if (err == 0 && fd < 0)
+		err = -errno;
+	if (err == 0)
+		err = file_write_all(fd, text, strlen(text));
+	if (fd >= 0 && close(fd) < 0 && err == 0)
+		err = -errno;
+	return err < 0 ? why_set(why, err, "%s cannot be written: %s (the reason stands in @/errors)", row, why_errno(err)) : 0;
+}
