@@ -90,6 +90,10 @@ static int open_env(struct index *index, int directory_fd)
 		code = mdb_env_set_mapsize(index->env, INDEX_MAP_SIZE);
 	if (code == 0)
 		code = mdb_env_open(index->env, path, MDB_NOSYNC | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	if (code != 0 && index->env) { /* nothing but closing is allowed then: no sync */
+		mdb_env_close(index->env);
+		index->env = NULL;
+	}
 	return translate(code);
 }
 
@@ -352,6 +356,13 @@ int index_range_open_at(struct index_range *range, struct index_txn *txn, enum t
 	return 0;
 }
 
+/* No row after the last: not even one that has the prefix again. */
+static int range_end(struct index_range *range)
+{
+	index_range_close(range);
+	return 0;
+}
+
 int index_range_next(struct index_range *range)
 {
 	MDB_val key = value_of(range->key, range->key_size), value = value_of(range->value, range->value_size);
@@ -361,13 +372,13 @@ int index_range_next(struct index_range *range)
 	if (range->started) {
 		int code = mdb_cursor_get(range->cursor, &key, &value, range->backwards ? MDB_PREV : MDB_NEXT);
 		if (code == MDB_NOTFOUND)
-			return 0;
+			return range_end(range);
 		if (code != 0)
 			return translate(code);
 	}
 	range->started = true;
 	if (!has_prefix(&key, range->prefix, range->prefix_size))
-		return 0;
+		return range_end(range);
 	range->key = key.mv_data;
 	range->key_size = key.mv_size;
 	range->value = value.mv_data;

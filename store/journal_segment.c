@@ -306,7 +306,7 @@ static bool may_close(const struct journal *j, const struct segment *s)
 	       s != &j->segments[j->segment_count - 1];
 }
 
-static void close_oldest(struct journal *j)
+static bool close_oldest(struct journal *j)
 {
 	struct segment *oldest = NULL;
 	for (size_t i = 0; i < j->segment_count; i++) {
@@ -315,10 +315,17 @@ static void close_oldest(struct journal *j)
 			oldest = s;
 	}
 	if (!oldest)
-		return;
+		return false;
 	file_unref(oldest->file);
 	oldest->file = NULL;
 	j->open_count--;
+	return true;
+}
+
+static void close_over(struct journal *j, size_t count_max)
+{
+	while (j->open_count > count_max && close_oldest(j))
+		;
 }
 
 static int reserve(struct journal *j)
@@ -350,8 +357,7 @@ int journal_add_segment(struct journal *j, uint32_t id, uint64_t size, int fd)
 			.touched = j->durable, .clean = j->durable, .synced_size = size,
 		};
 		j->open_count += file != NULL;
-		if (j->open_count > OPEN_FILES_MAX)
-			close_oldest(j);
+		close_over(j, OPEN_FILES_MAX);
 	}
 	pthread_mutex_unlock(&j->files);
 	if (err < 0)
@@ -416,8 +422,7 @@ static int check_same(struct segment *s)
 
 static int open_segment(struct journal *j, struct segment *s)
 {
-	if (j->open_count >= OPEN_FILES_MAX)
-		close_oldest(j);
+	close_over(j, OPEN_FILES_MAX - 1);
 	char name[SEGMENT_NAME_SIZE];
 	journal_segment_name(name, s->id, "seg");
 	int fd = j->calls.openat(j->calls.context, j->directory_fd, name,
