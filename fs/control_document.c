@@ -134,7 +134,9 @@ int heads_read(struct control_call *c, struct bytes *out)
 			return err;
 		bytes_put_text(out, "\n");
 	}
-	if (count == 0 && c->save_count > 0) {
+	if (count == HEADS_MAX) {
+		bytes_put_format(out, "# only %d are shown\n", HEADS_MAX);
+	} else if (count == 0 && c->save_count > 0) {
 		put_draft_name(c, c->save_count - 1, out);
 		bytes_put_text(out, "\n");
 	} else if (count == 0) {
@@ -226,9 +228,9 @@ static int add_stand(struct history *h, const uint8_t *key, size_t size)
 
 	wire_init(&w, key, size);
 	uint64_t person_number = wire_u64_be(&w), directory_number = wire_u64_be(&w);
-	if (w.left == 0 || w.left > sizeof(name))
+	if (w.failed || w.left > sizeof(name) || (w.left == sizeof(name) && w.at[w.left - 1] != '\0'))
 		return -EBADMSG;
-	memcpy(name, key + 16, w.left - 1);
+	memcpy(name, w.at, w.left); /* with or without a NUL */
 	int count = store_number_id(h->c->txn, NUMBER_ENTITY, person_number, &person);
 	if (count == 0)
 		count = store_number_id(h->c->txn, NUMBER_DIRECTORY, directory_number, &directory);

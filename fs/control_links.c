@@ -241,9 +241,10 @@ static int collect(struct links *l)
 {
 	int result = 0;
 
-	l->folders = place_new("", "", &l->c->node->person);
-	if (!l->folders)
+	struct place *root = place_new("", "", &l->c->node->person);
+	if (!root)
 		return -ENOMEM;
+	DL_APPEND(l->folders, root);
 	while (l->folders && result == 0) {
 		struct place *folder = l->folders;
 		DL_DELETE(l->folders, folder);

@@ -2,19 +2,16 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define HASH_FUNCTION(key, size, hash) memcpy(&(hash), (key), sizeof(hash)) /* keys are hashes already */
 #include <uthash.h>
 
 #include "control_private.h"
 
 #define MEMORY_MAX 256 /* the one longest unread goes */
 
-struct memory_key {
-	struct id slot;
-	uint32_t process; /* 0: anybody */
-};
-
 struct memory_entry {
-	struct memory_key key;
+	struct id key; /* of the name, and the process; 0: anybody */
 	struct merge_heads heads;
 	UT_hash_handle hh; /* in order of reading */
 };
@@ -53,23 +50,23 @@ void control_memory_free(struct control_memory *memory)
 	free(memory);
 }
 
-static void make_key(struct memory_key *out, uint32_t process, const struct control_node *node)
+static struct id make_key(uint32_t process, const struct control_node *node)
 {
 	const struct span spans[] = {
-		{ node->person.bytes, ID_SIZE }, { node->directory.bytes, ID_SIZE }, { node->name, strlen(node->name) },
+		{ &process, sizeof(process) }, { node->person.bytes, ID_SIZE }, { node->directory.bytes, ID_SIZE },
+		{ node->name, strlen(node->name) },
 	};
+	struct id key;
 
-	memset(out, 0, sizeof(*out));
-	id_of_spans(&out->slot, spans, 3);
-	out->process = process;
+	id_of_spans(&key, spans, sizeof(spans) / sizeof(spans[0]));
+	return key;
 }
 
 static struct memory_entry *find(struct control_memory *memory, uint32_t process, const struct control_node *node)
 {
+	const struct id key = make_key(process, node);
 	struct memory_entry *entry;
-	struct memory_key key;
 
-	make_key(&key, process, node);
 	HASH_FIND(hh, memory->entries, &key, sizeof(key), entry);
 	return entry;
 }
@@ -86,7 +83,7 @@ static void note(struct control_memory *memory, uint32_t process, const struct c
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return; /* as if it had not been read */
-	make_key(&entry->key, process, node);
+	entry->key = make_key(process, node);
 	entry->heads = *heads;
 	HASH_ADD(hh, memory->entries, key, sizeof(entry->key), entry);
 }

@@ -348,11 +348,11 @@ static int config_scratch(struct control_call *c, const char *value)
 	CLEANUP(bytes_finish) struct bytes rules;
 	struct scratch *tried = NULL;
 
+	bytes_init(&rules, PATH_TEXT_MAX - 1);
 	if (value[0] == '\0')
 		return fact_put(c, KEY_SCRATCH, NULL, 0);
 	if (value[0] == '#')
 		return why_set(c->why, -EINVAL, "a pattern that begins with `#` is a comment: write `[#]`");
-	bytes_init(&rules, PATH_TEXT_MAX - 1);
 	int err = fact_get(c->txn, KEY_SCRATCH, &rules);
 	bytes_put_text(&rules, value);
 	bytes_put_text(&rules, "\n");

@@ -18,7 +18,6 @@
 #include "operations.h"
 #include "person.h"
 
-#define WINDOW_MS 2000
 #define TICK_MS_MAX 1000
 #define THREADS_MAX 10   /* one writer at a time: more only wait */
 #define WAIT_S_DEFAULT 2
@@ -143,47 +142,26 @@ static void housekeeper_stop(struct mount *m)
 
 /* ---- opening ---- */
 
+static void metric(struct bytes *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+	bytes_put_format(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name,
+			 (unsigned long long)value);
+}
+
 static void metrics(void *context, struct bytes *out)
 {
 	struct mount *m = context;
 	uint64_t nodes, opens;
 
 	nodes_count(m->nodes, &nodes, &opens);
-	bytes_put_format(out, "mootfs_nodes %llu\nmootfs_open_files %llu\n", (unsigned long long)nodes,
-			 (unsigned long long)opens);
-	bytes_put_format(out, "mootfs_lookups_total %llu\nmootfs_reads_total %llu\nmootfs_writes_total %llu\n",
-			 (unsigned long long)m->lookups, (unsigned long long)m->reads, (unsigned long long)m->writes);
-	bytes_put_format(out, "mootfs_closed_after_writing_total %llu\nmootfs_notifications_total %llu\n",
-			 (unsigned long long)m->saves, (unsigned long long)notifier_count(m->notifier));
-}
-
-static int config_text(struct mount *m, const char *key, char **out)
-{
-	struct store_txn *txn;
-	const uint8_t *value;
-	size_t size;
-
-	*out = NULL;
-	int err = store_begin(m->store, false, &txn);
-	if (err < 0)
-		return err;
-	err = store_local_get(txn, LOCAL_CONFIG, key, strlen(key), &value, &size);
-	if (err == 0) {
-		*out = strndup((const char *)value, size);
-		err = *out ? 0 : -ENOMEM;
-	}
-	store_abort(txn);
-	return err == -ENOENT ? 0 : err;
-}
-
-static int open_scratch(struct mount *m, struct why *why)
-{
-	char *rules;
-	int err = config_text(m, "scratch", &rules);
-	if (err == 0)
-		err = scratch_open(&m->scratch, store_directory_fd(m->store), rules, why);
-	free(rules);
-	return err;
+	metric(out, "moot_mount_nodes", "gauge", "Files and folders that the kernel knows of.", nodes);
+	metric(out, "moot_mount_open_files", "gauge", "What is open.", opens);
+	metric(out, "moot_mount_lookups_total", "counter", "Names looked up.", m->lookups);
+	metric(out, "moot_mount_reads_total", "counter", "Reads that the kernel's cache did not answer.", m->reads);
+	metric(out, "moot_mount_writes_total", "counter", "Writes.", m->writes);
+	metric(out, "moot_mount_closed_total", "counter", "Files closed after they were written.", m->saves);
+	metric(out, "moot_mount_notices_total", "counter", "Changes told to the kernel.",
+	       notifier_count(m->notifier));
 }
 
 static int find_self(struct mount *m)
@@ -202,22 +180,11 @@ static int find_self(struct mount *m)
 	return 0;
 }
 
-static int open_data(struct mount *m, const struct key *key, struct why *why)
+static int open_desk(struct mount *m, const struct control_settings *settings, struct why *why)
 {
-	const struct store_options store_options = { .clock = clock_system() };
-
-	int err = store_open(&m->store, m->data_path, key, &store_options, why);
-	if (err < 0)
-		return err;
-	m->started_ns = clock_time_ns(store_clock(m->store));
-	m->errors = errors_new(store_clock(m->store));
-	err = m->errors ? open_scratch(m, why) : -ENOMEM;
-	if (err < 0)
-		return err;
-
 	const struct desk_options desk_options = {
-		.window_ms = WINDOW_MS,
-		.document_size_max = DOCUMENT_SIZE_DEFAULT_MAX,
+		.window_ms = settings->window_ms,
+		.document_size_max = settings->document_size_max,
 		.uid = m->uid,
 		.gid = m->gid,
 		.busy = is_busy,
@@ -225,10 +192,30 @@ static int open_data(struct mount *m, const struct key *key, struct why *why)
 		.parent_process = parent_of,
 		.context = m,
 	};
-	err = desk_open(&m->desk, m->store, &desk_options);
+	int err = desk_open(&m->desk, m->store, &desk_options);
 	if (err < 0)
 		return why_set(why, err, "what waits in %s could not be read: %s", m->data_path, why_errno(err));
-	err = find_self(m);
+	return 0;
+}
+
+static int open_data(struct mount *m, const struct key *key, struct why *why)
+{
+	const struct store_options store_options = { .clock = clock_system() };
+	struct control_settings settings = { 0 };
+
+	int err = store_open(&m->store, m->data_path, key, &store_options, why);
+	if (err < 0)
+		return err;
+	m->started_ns = clock_time_ns(store_clock(m->store));
+	m->errors = errors_new(store_clock(m->store));
+	err = m->errors ? control_settings_read(m->store, &settings) : -ENOMEM;
+	if (err == 0)
+		err = scratch_open(&m->scratch, store_directory_fd(m->store), (const char *)settings.scratch.data, why);
+	if (err == 0)
+		err = open_desk(m, &settings, why);
+	control_settings_finish(&settings);
+	if (err == 0)
+		err = find_self(m);
 	if (err == 0)
 		err = root_make_readme(m);
 	if (err == 0)

@@ -239,12 +239,21 @@ static int unmount(const char *mount_point, bool lazily)
 	return helper_run(lazily ? "-uz" : "-u", mount_point);
 }
 
+/* Asks whoever serves it: stat(2) would be answered by what the kernel remembers. */
+static bool is_dead(const char *mount_point)
+{
+	int fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOTCONN;
+	close(fd);
+	return false;
+}
+
 int mount_clean_stale(const char *mount_point, struct why *why)
 {
 	char absolute[PATH_MAX], ours[PATH_MAX];
-	struct stat st;
 
-	if (stat(mount_point, &st) == 0 || errno != ENOTCONN)
+	if (!is_dead(mount_point))
 		return 0;
 	int err = mountpoint_absolute(mount_point, absolute, sizeof(absolute));
 	if (err < 0)

@@ -8,6 +8,10 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* Keys are numbers given one after the other: their low bits spread them best. */
+#define HASH_FUNCTION(key, size, hash) memcpy(&(hash), (key), sizeof(hash))
 #include <uthash.h>
 
 #include "document_rows.h"

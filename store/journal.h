@@ -126,8 +126,8 @@ int journal_scan_segment(struct journal *j, uint32_t segment, journal_visit visi
  * new file and tells each kept entry's new place (`moved`); commit renames it over
  * the old one, abandon removes it. Readers that hold an old place get -EBADMSG or
  * another entry after the commit: check what was read by its name, and look its place
- * up again. Damaged ranges are moved aside. One compaction at a time: -EBUSY. -EAGAIN
- * of the commit: entries were taken back meanwhile, abandon it.
+ * up again. Damaged ranges are moved aside. One compaction at a time: -EBUSY. A commit
+ * that fails changes nothing and abandons; -EAGAIN: entries were taken back meanwhile.
  */
 int journal_compact_prepare(struct journal *j, uint32_t segment,
 			    bool (*live)(void *context, const struct journal_entry *entry),

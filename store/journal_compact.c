@@ -160,6 +160,8 @@ int journal_compact_commit(struct journal *j, uint32_t segment)
 	if (err == 0)
 		j->compaction = (struct compaction){ 0 };
 	pthread_mutex_unlock(&j->state);
+	if (err < 0)
+		journal_compact_abandon(j, segment);
 	return err;
 }
 

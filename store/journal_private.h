@@ -16,10 +16,8 @@
 #include <pthread.h>
 
 #include "journal.h"
+#include "journal_scan.h"
 
-#define ENTRY_HEAD_SIZE 24
-#define ENTRY_MAGIC 0x1a4a4de7u /* bytes e7 'M' 'J' 1a: in no UTF-8 text */
-#define ENTRY_BYTES_MAX (JOURNAL_ENTRY_MAX - ENTRY_HEAD_SIZE)
 #define SEGMENT_NAME_SIZE 32
 #define OPEN_FILES_MAX 64 /* readers of an old journal must not use up the process's descriptors */
 
@@ -125,39 +123,6 @@ void journal_release(struct journal *j, struct segment_file *file);
 void journal_close_files(struct journal *j);
 /* Cuts a file to the size its segment has. Under state. */
 int journal_truncate(struct journal *j, struct segment *s);
-
-/* ---- journal_scan.c ---- */
-
-/* The bytes are those that will follow the head. */
-void journal_put_head(uint8_t out[ENTRY_HEAD_SIZE], uint64_t number, uint8_t kind, const uint8_t *bytes, size_t size);
-uint32_t journal_entry_crc(const uint8_t head[ENTRY_HEAD_SIZE], const uint8_t *bytes, size_t size);
-
-struct entry_head {
-	uint64_t number;
-	uint32_t size, crc; /* size of the bytes */
-	uint8_t kind;
-};
-/* False: this can be no head. */
-bool journal_get_head(struct entry_head *out, const uint8_t head[ENTRY_HEAD_SIZE]);
-
-struct scanner { /* the caller sets the first group, and the rest to 0 */
-	const struct journal_calls *calls;
-	int fd;
-	uint32_t segment;
-	uint64_t at, limit; /* offsets: next to look at, end */
-
-	uint8_t *buffer;
-	uint64_t window_at; /* what of the file is in the buffer */
-	size_t window_size;
-};
-
-int scanner_begin(struct scanner *s);
-void scanner_finish(struct scanner *s);
-/*
- * 1: *entry is the next one; 0: there is no more. damage->size is not 0 where
- * bytes before that hold no entry. entry->bytes live until the next call.
- */
-int scanner_next(struct scanner *s, struct journal_entry *entry, struct journal_damage *damage);
 
 /* ---- journal.c ---- */
 

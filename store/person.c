@@ -173,7 +173,8 @@ static int said_get(struct store_txn *txn, const struct id *person, uint64_t fie
 		return err;
 	row_u64_be(&key, number);
 	err = row_get(txn, TABLE_SAID, &key, out);
-	wire_bytes(out, err == 0 ? 8 + ID_SIZE : 0);
+	if (err == 0)
+		wire_bytes(out, 8 + ID_SIZE);
 	return err;
 }
 

@@ -59,7 +59,7 @@ struct tree_item {
 	struct id id;                       /* the head, or the directory's own id */
 	uint64_t time_ms;                   /* of the version's record, or of the directory's entry */
 	uint64_t cookie;                    /* of the slot: stable, rising with first appearance; 1 .. 2^62 */
-	uint32_t heads;                     /* versions standing */
+	uint32_t heads;                     /* different versions standing */
 };
 
 /* What shows in a directory under a name; -ENOENT. */

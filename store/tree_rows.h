@@ -6,6 +6,10 @@
 #ifndef TREE_ROWS_H
 #define TREE_ROWS_H
 
+#include <string.h>
+
+/* Keys are numbers given one after the other: their low bits spread them best. */
+#define HASH_FUNCTION(key, size, hash) memcpy(&(hash), (key), sizeof(hash))
 #include <uthash.h>
 
 #include "row.h"

@@ -9,6 +9,7 @@
 #include "tree_rows.h"
 
 #define CANDIDATES_STEP 8
+#define HEADS_COMPARED_MAX 64
 
 struct candidate { /* a thing whose name in this directory would be the base */
 	struct slot_item item;   /* the head's entry, or the directory's; relocated: as its placement */
@@ -93,6 +94,16 @@ static int add_directory(const struct view *view, const struct slot_item *item, 
 	return candidates_add(out, &candidate);
 }
 
+/* Two devices that made the same rename put one version twice. Newer ones are looked at up to a bound. */
+static bool is_repeated(const struct slot *slot, size_t index)
+{
+	for (size_t back = 1; back <= index && back <= HEADS_COMPARED_MAX; back++)
+		if (slot->items[index - back].what == WHAT_VERSION &&
+		    id_equal(&slot->items[index - back].id, &slot->items[index].id))
+			return true;
+	return false;
+}
+
 static int collect_slot(const struct view *view, const struct slot *slot, struct candidates *out)
 {
 	struct candidate document = { 0 };
@@ -103,7 +114,7 @@ static int collect_slot(const struct view *view, const struct slot *slot, struct
 		const struct slot_item *item = &slot->items[i];
 		if (item->what == WHAT_DIRECTORY) {
 			err = add_directory(view, item, out);
-		} else if (item->what == WHAT_VERSION && item->document) {
+		} else if (item->what == WHAT_VERSION && item->document && !is_repeated(slot, i)) {
 			if (document.heads++ == 0) {
 				document.item = *item;
 				document.number = item->document;

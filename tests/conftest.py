@@ -76,6 +76,7 @@ class Folder:
     def __init__(self, name='alice', usual_places=False):
         """usual_places: ~/moot and the default data folder, below a home directory of its own."""
         self.moot = find_moot()
+        self.killed = False
         self.name = name
         self.base = tempfile.mkdtemp(prefix='moot-', dir='/var/tmp')  # vim saves otherwise below /tmp
         self.home = os.path.join(self.base, 'data')
@@ -87,7 +88,7 @@ class Folder:
                         PATH=os.path.dirname(self.moot) + ':' + os.environ['PATH'], OUTSIDE=self.outside)
         for variable in SANITIZERS:
             given = os.environ.get(variable, '')
-            self.env[variable] = f'{given}:log_path={self.base}/sanitizer:exitcode=99'.lstrip(':')
+            self.env[variable] = f'{given}:log_path={self.base}/sanitizer:exitcode=99:handle_abort=1'.lstrip(':')
         self.env.pop('NO_COLOR', None)
         self.env.pop('XDG_DATA_HOME', None)
         if usual_places:
@@ -125,6 +126,7 @@ class Folder:
 
     def mount(self, *options):
         done = self.run('mount', *options, self.root, timeout=60)
+        self.killed = False
         assert is_mounted(self.root), f'moot mount returned 0 and mounted nothing\n{done.stdout}{done.stderr}'
         os.listdir(self.root)  # it returned, so it answers
         return done
@@ -155,6 +157,7 @@ class Folder:
         """The daemon dies at once; the stale mount stays."""
         pid = self.pid
         assert pid, 'no daemon to kill'
+        self.killed = True
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not is_alive(pid), 10, 'the killed daemon to end')
 
@@ -176,6 +179,7 @@ class Folder:
     def finish(self):
         """Unmounts, verifies what was stored, and leaves nothing; raises what went wrong."""
         try:
+            died = is_mounted(self.root) and not self.pid and not self.killed
             if is_mounted(self.root):
                 self.umount()
             if os.path.exists(os.path.join(self.home, 'key')):
@@ -183,6 +187,7 @@ class Folder:
             for report in glob.glob(f'{self.base}/sanitizer*'):
                 with open(report, encoding='utf-8', errors='replace') as text:
                     raise AssertionError(text.read())
+            assert not died, 'the daemon died by itself'
         finally:
             self.abort()
             shutil.rmtree(self.base, ignore_errors=True)

@@ -22,6 +22,7 @@
 #include "log.h"
 #include "person.h"
 #include "store.h"
+#include "store_private.h"
 #include "tree.h"
 
 #define HELPER_TIME_MS 1800000000000ull /* 2027: when the tests' clocks begin */
@@ -124,8 +125,11 @@ static inline int helper_remove(const char *path, const struct stat *st, int typ
 
 static inline void test_store_remove(struct test_store *t)
 {
-	if (t->store)
+	/* After a failure a transaction may be open: closing would wait for it for ever. */
+	if (t->store && pthread_mutex_trylock(&t->store->write_lock) == 0) {
+		pthread_mutex_unlock(&t->store->write_lock);
 		test_store_stop(t);
+	}
 	packer_free(t->packer);
 	key_finish(&t->key);
 	nftw(t->path, helper_remove, 16, FTW_DEPTH | FTW_PHYS);
@@ -139,9 +143,9 @@ static inline void test_store_copy(struct test_store *t, const struct test_store
 
 	*t = (struct test_store){ .time_ms = of->time_ms, .key = of->key, .chance = seed, .packer = packer_new() };
 	helper_folder(t->path);
-	snprintf(to, sizeof(to), "%s/journal", t->path);
+	snprintf(to, sizeof(to), "%.255s/journal", t->path);
 	assert_int_equal(mkdir(to, 0700), 0);
-	snprintf(from, sizeof(from), "%s/journal", of->path);
+	snprintf(from, sizeof(from), "%.255s/journal", of->path);
 	DIR *journal = opendir(from);
 	assert_non_null(journal);
 	while ((entry = readdir(journal))) {
@@ -150,7 +154,7 @@ static inline void test_store_copy(struct test_store *t, const struct test_store
 		if (entry->d_name[0] == '.')
 			continue;
 		assert_int_equal(file_read(dirfd(journal), entry->d_name, 1u << 30, &bytes, &size), 0);
-		snprintf(to, sizeof(to), "%s/journal/%.100s", t->path, entry->d_name);
+		snprintf(to, sizeof(to), "%.255s/journal/%.100s", t->path, entry->d_name);
 		assert_int_equal(file_replace(AT_FDCWD, to, 0600, bytes, size), 0);
 		free(bytes);
 	}
@@ -188,8 +192,9 @@ static inline int compare_replaced(const void *a, const void *b)
 
 static inline void sort_replaced(struct record *record, const struct entry *entry)
 {
-	qsort(record->replaces + entry->replaces_first, entry->replaces_count, sizeof(struct replaced),
-	      compare_replaced);
+	if (entry->replaces_count)
+		qsort(record->replaces + entry->replaces_first, entry->replaces_count, sizeof(struct replaced),
+		      compare_replaced);
 }
 
 /* Lets an entry replace what stands at its slot, only the newest if so told. */
@@ -363,9 +368,61 @@ static inline int parcel_read(struct store_txn *txn, const struct id *id, struct
 	return err;
 }
 
+struct parcels { /* in order of a log */
+	struct parcel items[256];
+	size_t count;
+	struct store_txn *txn;
+};
+
+static inline int parcels_visit(void *context, const struct record_row *row)
+{
+	struct parcels *p = context;
+
+	assert_true(p->count < sizeof(p->items) / sizeof(p->items[0]));
+	return parcel_read(p->txn, &row->id, &p->items[p->count++]);
+}
+
+static inline void parcels_free(struct parcels *p)
+{
+	for (size_t i = 0; i < p->count; i++)
+		free(p->items[i].bytes);
+	free(p);
+}
+
+/* The log of a device as a store has it, by seq. */
+static inline struct parcels *parcels_of(struct test_store *t, const struct id *device)
+{
+	struct parcels *p = calloc(1, sizeof(*p));
+	struct log_row log;
+
+	p->txn = txn_begin(t, false);
+	if (log_get(p->txn, device, &log) == 0)
+		assert_int_equal(log_each(p->txn, log.number, 0, parcels_visit, p), 0);
+	store_abort(p->txn);
+	return p;
+}
+
 static inline int parcel_accept(struct store_txn *txn, const struct parcel *parcel)
 {
 	return log_accept(txn, parcel->bytes, parcel->size, &parcel->signature);
+}
+/* Gives the log of `from`'s own device to another store, in order. */
+static inline void send_log(struct test_store *from, struct test_store *to)
+{
+	struct parcels *p = parcels_of(from, &from->key.public);
+	struct store_txn *txn = txn_begin(to, true);
+
+	for (size_t i = 0; i < p->count; i++)
+		assert_in_range(parcel_accept(txn, &p->items[i]), 0, 1);
+	txn_commit(txn);
+	parcels_free(p);
+}
+
+/* Both give one another their own logs. */
+static inline void meet_each_other(struct test_store *a, struct test_store *b)
+{
+	send_log(a, b);
+	send_log(b, a);
 }
 
 #endif

@@ -14,11 +14,13 @@
 
 #include <cmocka.h>
 
+#define HASH_FUNCTION(key, size, hash) memcpy(&(hash), (key), sizeof(hash))
+#include <string.h>
 #include <uthash.h>
 
 #include "store_helper.h"
 
-#define SEEDS_DEFAULT 100
+#define SEEDS_DEFAULT 60
 #define DEVICES 3
 #define MACHINES_MAX 4   /* the devices, and a restored backup of one */
 #define FRESH 2
@@ -596,7 +598,8 @@ static char *dump_finish(struct dump *d)
 {
 	size_t size = 0;
 
-	qsort(d->lines, d->line_count, sizeof(char *), compare_lines);
+	if (d->line_count)
+		qsort(d->lines, d->line_count, sizeof(char *), compare_lines);
 	for (size_t i = 0; i < d->line_count; i++)
 		size += strlen(d->lines[i]) + 1;
 	char *text = malloc(size + 1), *at = text;
