@@ -35,6 +35,7 @@ struct session {
 	struct desk *desk;
 	struct scratch *scratch;
 	struct errors *errors;
+	struct control_memory *memory;
 	struct control_host host;
 	struct id self; /* the person */
 	char path[PATH_MAX];

@@ -316,6 +316,8 @@ int command_verify(int argc, char **argv)
 	int err = session_path(path, &why);
 	if (err == 0)
 		err = store_verify(path, print_finding, show_verify, NULL, &report, &why);
+	if (err == -ENOENT)
+		return command_fail("there is no data folder at %s; make one with `moot init`", path);
 	if (err < 0)
 		return command_fail("%s", why.text[0] ? why.text : why_errno(err));
 	printf("%" PRIu64 " records in %" PRIu64 " logs, %" PRIu64 " signatures, %" PRIu64 " pieces, %" PRIu64 " bytes checked\n",

@@ -208,7 +208,8 @@ static int open_data(struct mount *m, const struct key *key, struct why *why)
 		return err;
 	m->started_ns = clock_time_ns(store_clock(m->store));
 	m->errors = errors_new(store_clock(m->store));
-	err = m->errors ? control_settings_read(m->store, &settings) : -ENOMEM;
+	m->memory = control_memory_new();
+	err = m->errors && m->memory ? control_settings_read(m->store, &settings) : -ENOMEM;
 	if (err == 0)
 		err = scratch_open(&m->scratch, store_directory_fd(m->store), (const char *)settings.scratch.data, why);
 	if (err == 0)
@@ -221,7 +222,7 @@ static int open_data(struct mount *m, const struct key *key, struct why *why)
 	if (err == 0)
 		err = nodes_new(&m->nodes);
 	m->host = (struct control_host){
-		.store = m->store, .desk = m->desk, .scratch = m->scratch, .errors = m->errors,
+		.store = m->store, .desk = m->desk, .scratch = m->scratch, .errors = m->errors, .memory = m->memory,
 		.data_path = m->data_path, .mount_point = m->mount_point, .started_ms = m->started_ns / 1000000,
 		.metrics = metrics, .context = m,
 	};
@@ -365,6 +366,7 @@ static int close_all(struct mount *m, struct why *why)
 			err = why_set(why, failed, "%s could not be closed: %s", m->data_path, why_errno(failed));
 	}
 	errors_free(m->errors);
+	control_memory_free(m->memory);
 	if (m->session && told)
 		fuse_session_destroy(m->session);
 	return err;
@@ -384,16 +386,18 @@ static struct mount *mount_new(const struct mount_options *options)
 	processes_init(&m->processes);
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_cond_init(&m->wake, NULL);
-	/* A stream of writers of local files must not keep a rename waiting for ever. */
+	/* A stream of readers must not keep a rename waiting for ever. */
 	pthread_rwlockattr_init(&attributes);
 	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&m->shape, &attributes);
+	pthread_rwlock_init(&m->names, &attributes);
 	pthread_rwlockattr_destroy(&attributes);
 	return m;
 }
 
 static void mount_free(struct mount *m)
 {
+	pthread_rwlock_destroy(&m->names);
 	pthread_rwlock_destroy(&m->shape);
 	pthread_cond_destroy(&m->wake);
 	pthread_mutex_destroy(&m->lock);

@@ -1,7 +1,7 @@
 /*
  * mount_state.h - what the operations of one mount work on.
  *
- * Locks, in the order in which they may be taken: `shape`, then the desk's own, then the
+ * Locks, in the order in which they may be taken: `names`, `shape`, the desk's own, the
  * table of nodes.  Never the desk while holding the table.
  */
 #ifndef MOUNT_STATE_H
@@ -27,6 +27,7 @@ struct mount {
 	struct desk *desk;
 	struct scratch *scratch;
 	struct errors *errors;
+	struct control_memory *memory;
 	struct nodes *nodes;
 	struct notifier *notifier;
 	struct processes processes;
@@ -43,6 +44,11 @@ struct mount {
 	bool list_controls;
 	unsigned wait_s;
 
+	/*
+	 * From asking where a node is until that was used, it is held shared; whoever takes a name
+	 * away or gives it to another holds it alone: what is opened is what the node stands for.
+	 */
+	pthread_rwlock_t names;
 	/*
 	 * Local files are read and written under it (shared), and become documents under it
 	 * (alone): no byte is written to a file that was just read whole.

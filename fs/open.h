@@ -50,7 +50,6 @@ struct open {
 
 	struct content *content; /* CONTENT */
 	struct id version;       /* CONTENT: zero if not signed */
-	atomic_bool noted;       /* CONTENT: the desk knows that it was read */
 
 	pthread_mutex_t lock;    /* TEXT, FOLDER: what follows */
 	struct bytes text;       /* as it was at open */

@@ -1,5 +1,6 @@
 #include "operations.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -37,9 +38,22 @@ enum node_kind node_kind_of(struct mount *m, struct node *node)
 	return is.kind;
 }
 
-const struct kind *kind_of(struct mount *m, struct node *node)
+const struct kind *kind_enter(struct mount *m, struct node *node)
 {
-	return kinds[node_kind_of(m, node)];
+	const struct kind *kind = kinds[node_kind_of(m, node)];
+	if (!kind->by_name)
+		return kind;
+	pthread_rwlock_rdlock(&m->names);
+	/* A rename may have made it another meanwhile: of the same sort, so the lock is right. */
+	kind = kinds[node_kind_of(m, node)];
+	assert(kind->by_name);
+	return kind;
+}
+
+void kind_leave(struct mount *m, const struct kind *kind)
+{
+	if (kind->by_name)
+		pthread_rwlock_unlock(&m->names);
 }
 
 void reply_error(fuse_req_t req, int err)
@@ -112,11 +126,12 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct found found = { 0 };
 
 	m->lookups++;
-	int err = -ENOTDIR;
-	if (!node)
-		err = -ESTALE;
-	else if (kind_of(m, node)->lookup)
-		err = kind_of(m, node)->lookup(m, node, name, &found);
+	int err = -ESTALE;
+	if (node) {
+		const struct kind *kind = kind_enter(m, node);
+		err = kind->lookup ? kind->lookup(m, node, name, &found) : -ENOTDIR;
+		kind_leave(m, kind);
+	}
 	if (err < 0)
 		reply_error(req, err);
 	else
@@ -140,7 +155,9 @@ static void reply_stat(fuse_req_t req, struct mount *m, struct node *node, struc
 {
 	struct stat st = { 0 };
 	double timeout = 0;
-	int err = kind_of(m, node)->stat(m, node, open, &st, &timeout);
+	const struct kind *kind = kind_enter(m, node);
+	int err = kind->stat(m, node, open, &st, &timeout);
+	kind_leave(m, kind);
 	if (err < 0)
 		reply_error(req, err);
 	else
@@ -171,8 +188,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int ma
 		return;
 	}
 
-	const struct kind *kind = kind_of(m, node);
+	const struct kind *kind = kind_enter(m, node);
 	int err = kind->set ? kind->set(m, node, open_of(fi), attr, mask, request_process(req)) : -EPERM;
+	kind_leave(m, kind);
 	if (err < 0)
 		reply_error(req, err);
 	else
@@ -184,12 +202,13 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	struct mount *m = request_mount(req);
 	struct node *node = node_find(m->nodes, ino);
 	char target[LINK_SIZE_MAX + 1];
-	int err = -EINVAL;
+	int err = -ESTALE;
 
-	if (!node)
-		err = -ESTALE;
-	else if (kind_of(m, node)->readlink)
-		err = kind_of(m, node)->readlink(m, node, target, sizeof(target));
+	if (node) {
+		const struct kind *kind = kind_enter(m, node);
+		err = kind->readlink ? kind->readlink(m, node, target, sizeof(target)) : -EINVAL;
+		kind_leave(m, kind);
+	}
 	if (err < 0)
 		reply_error(req, err);
 	else

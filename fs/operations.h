@@ -33,6 +33,7 @@ int lister_add(struct lister *l, const char *name, uint64_t cookie, const struct
 bool lister_wants_all(const struct lister *l); /* attributes and nodes, not names alone */
 
 struct kind {
+	bool by_name; /* its functions ask where the node is: see `names` */
 	int (*lookup)(struct mount *m, struct node *node, const char *name, struct found *out);
 	/* open: the handle it is asked by, or NULL. */
 	int (*stat)(struct mount *m, struct node *node, struct open *open, struct stat *out, double *out_timeout);
@@ -55,7 +56,9 @@ extern const struct kind kind_root, kind_readme, kind_alias, kind_directory, kin
 
 struct mount *request_mount(fuse_req_t req);
 uint32_t request_process(fuse_req_t req);
-const struct kind *kind_of(struct mount *m, struct node *node);
+/* What the node can do, until kind_leave(): holds `names` shared if that asks where the node is. */
+const struct kind *kind_enter(struct mount *m, struct node *node);
+void kind_leave(struct mount *m, const struct kind *kind);
 enum node_kind node_kind_of(struct mount *m, struct node *node);
 /* Counts the look-up and replies; takes it back if nobody hears. */
 void reply_found(fuse_req_t req, struct mount *m, struct node *parent, const char *name, const struct found *found);
@@ -125,6 +128,8 @@ void found_item(const struct mount *m, const struct id *person, const struct des
 /* A node for a file just made here. */
 void found_made(struct mount *m, struct node *parent, const char *name, const struct desk_item *item,
 		struct found *out);
+bool has_handle(const struct open *open);
+int stat_handle(struct handle *handle, struct stat *out);
 /* The desk's view of the node after a save through it. */
 void document_refresh(struct mount *m, struct node *node);
 int document_create(struct mount *m, struct node *parent, const char *name, mode_t mode, const struct fuse_ctx *who,

@@ -93,13 +93,17 @@ static int directory_stat(struct mount *m, struct node *node, struct open *open,
 			  double *out_timeout)
 {
 	struct identity is;
+	struct place place;
 	struct desk_item item = { .what = WHAT_DIRECTORY };
 
 	node_identity(m->nodes, node, &is);
 	int err = desk_directory(m->desk, &is.person, &is.id, &item.attributes);
-	if (err < 0)
+	if (err < 0 && err != -ENOENT)
 		return err;
 	stat_item(is_own(m, &is.person), &item, out);
+	/* Removed, and still somebody's working directory. */
+	if (err < 0 || node_place(m->nodes, node, &place) == -ESTALE)
+		out->st_nlink = 0;
 	*out_timeout = TIMEOUT_LONG;
 	return 0;
 }
@@ -204,7 +208,7 @@ const struct kind kind_directory = {
 
 /* ---- documents ---- */
 
-static bool has_handle(const struct open *open)
+bool has_handle(const struct open *open)
 {
 	return open->handle;
 }
@@ -226,10 +230,14 @@ void document_refresh(struct mount *m, struct node *node)
 {
 	struct place place;
 	struct desk_item item;
-	document_item(m, node, &place, &item);
+
+	const struct kind *kind = kind_enter(m, node);
+	if (kind == &kind_document)
+		document_item(m, node, &place, &item);
+	kind_leave(m, kind);
 }
 
-static int stat_handle(struct handle *handle, struct stat *out)
+int stat_handle(struct handle *handle, struct stat *out)
 {
 	struct desk_item item;
 	int err = handle_item(handle, &item);
@@ -407,6 +415,25 @@ static int open_content(struct mount *m, const struct id *version, int flags, ui
 	return 0;
 }
 
+/* Another head may have come since it was looked at; bytes that are cut off are nobody's. */
+static int open_shown(struct mount *m, struct node *node, const struct place *place, int flags, uint32_t process,
+		      struct handle **out)
+{
+	struct desk_item item;
+	struct handle *handle;
+
+	int err = desk_open_file(m->desk, slot_of(place), flags, process, &handle);
+	if (err < 0)
+		return err;
+	if (!(flags & O_TRUNC) && handle_item(handle, &item) == 0 &&
+	    !node_agrees(m->nodes, node, &item.id, item.waits)) {
+		handle_release(handle);
+		return -ESTALE;
+	}
+	*out = handle;
+	return 0;
+}
+
 /* -ESTALE: the kernel looks the name up again, and opens what shows now. */
 static int open_own(struct mount *m, struct node *node, int flags, uint32_t process, struct handle **out)
 {
@@ -414,7 +441,7 @@ static int open_own(struct mount *m, struct node *node, int flags, uint32_t proc
 	struct desk_item item;
 
 	if (document_item(m, node, &place, &item) == 0)
-		return desk_open_file(m->desk, slot_of(&place), flags, process, out);
+		return open_shown(m, node, &place, flags, process, out);
 
 	/* It shows nowhere under this node: what has it open can be opened again, by /proc/PID/fd. */
 	struct open *held = node_hold_open(m->nodes, node, has_handle);
@@ -458,6 +485,7 @@ static int document_open(struct mount *m, struct node *node, struct fuse_file_in
 }
 
 const struct kind kind_document = {
+	.by_name = true,
 	.stat = document_stat, .set = document_set, .readlink = document_readlink, .open = document_open,
 };
 

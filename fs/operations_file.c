@@ -42,8 +42,7 @@ static void release(struct mount *m, struct open *open)
 	/* A version of our own is no other head. */
 	if (wrote) {
 		m->saves++;
-		if (node_kind_of(m, node) == NODE_DOCUMENT)
-			document_refresh(m, node);
+		document_refresh(m, node);
 	}
 	node_unpin(m->nodes, node);
 }
@@ -58,14 +57,20 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int err = -ESTALE;
 
 	if (node) {
-		const struct kind *kind = kind_of(m, node);
+		const struct kind *kind = kind_enter(m, node);
 		err = kind->open ? kind->open(m, node, fi, request_process(req), &open) : -EINVAL;
+		/* A rename that makes it another goes through all that is open. */
+		if (err == 0)
+			node_add_open(m->nodes, node, open);
+		kind_leave(m, kind);
 	}
 	if (err < 0) {
 		reply_error(req, err);
 		return;
 	}
-	node_add_open(m->nodes, node, open);
+	/* The kernel's cache may answer the reads: to open is to have seen it. */
+	if (open->content && !id_is_zero(&open->version))
+		desk_note_read(m->desk, open->process, &open->version);
 	fi->fh = (uintptr_t)open;
 	if (fuse_reply_open(req, fi) < 0)
 		release(m, open);
@@ -85,26 +90,36 @@ static int create(fuse_req_t req, struct mount *m, struct node *parent, const ch
 	return scratch_create(m, parent, name, mode, flags, who, request_process(req), out, found);
 }
 
+static int create_entered(fuse_req_t req, struct mount *m, struct node *parent, const char *name, mode_t mode,
+			  int flags, struct open **out, struct fuse_entry_param *out_entry)
+{
+	struct found found = { 0 };
+
+	const struct kind *kind = kind_enter(m, parent);
+	int err = create(req, m, parent, name, mode, flags, out, &found);
+	if (err == 0) {
+		err = entry_fill(m, parent, name, &found, out_entry);
+		if (err < 0)
+			open_finish(m, *out);
+		else
+			node_add_open(m->nodes, node_find(m->nodes, out_entry->ino), *out);
+	}
+	kind_leave(m, kind);
+	return err;
+}
+
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct mount *m = request_mount(req);
 	struct node *node = node_find(m->nodes, parent);
-	struct found found = { 0 };
 	struct fuse_entry_param entry;
 	struct open *open = NULL;
 
-	int err = node ? create(req, m, node, name, mode, fi->flags, &open, &found) : -ESTALE;
-	if (err == 0) {
-		err = entry_fill(m, node, name, &found, &entry);
-		if (err < 0)
-			open_finish(m, open);
-	}
+	int err = node ? create_entered(req, m, node, name, mode, fi->flags, &open, &entry) : -ESTALE;
 	if (err < 0) {
 		reply_error(req, err);
 		return;
 	}
-	struct node *made = node_find(m->nodes, entry.ino);
-	node_add_open(m->nodes, made, open);
 	fi->fh = (uintptr_t)open;
 	fi->keep_cache = 1;
 	if (fuse_reply_create(req, &entry, fi) < 0) {
@@ -117,8 +132,6 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 static ssize_t read_content(struct mount *m, struct open *open, uint8_t *out, size_t size, uint64_t offset)
 {
-	if (!atomic_exchange(&open->noted, true) && !id_is_zero(&open->version))
-		desk_note_read(m->desk, open->process, &open->version);
 	return content_read(store_piece_cache(m->store), store_pieces(m->store), open->content, out, size, offset);
 }
 
@@ -319,17 +332,17 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
 	double timeout;
 	off_t found;
 
-	pthread_rwlock_rdlock(&m->shape);
 	if (open->kind == OPEN_SCRATCH && !open->handle) {
 		found = lseek(open->fd, offset, whence);
 		if (found < 0)
 			found = -errno;
 	} else {
-		found = kind_of(m, open->node)->stat(m, open->node, open, &st, &timeout);
+		const struct kind *kind = kind_enter(m, open->node);
+		found = kind->stat(m, open->node, open, &st, &timeout);
+		kind_leave(m, kind);
 		if (found == 0)
 			found = seek_text(st.st_size, offset, whence);
 	}
-	pthread_rwlock_unlock(&m->shape);
 	if (found < 0)
 		reply_error(req, (int)found);
 	else

@@ -78,8 +78,11 @@ static int list(struct lister *l, struct open *open, uint64_t after)
 		open->listed = false;
 	}
 	int err = add_dots(l, after);
-	if (err == 0)
-		err = kind_of(l->m, l->node)->list(l->m, l->node, open, after, l);
+	if (err == 0) {
+		const struct kind *kind = kind_enter(l->m, l->node);
+		err = kind->list ? kind->list(l->m, l->node, open, after, l) : -ENOTDIR;
+		kind_leave(l->m, kind);
+	}
 	/* An error after some entries is met again by the next request. */
 	return err < 0 && l->used == 0 ? err : 0;
 }
@@ -122,14 +125,10 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *m = request_mount(req);
 	struct node *node = node_find(m->nodes, ino);
-	if (!node || !kind_of(m, node)->list) {
-		reply_error(req, node ? -ENOTDIR : -ESTALE);
-		return;
-	}
-
 	struct open *open = open_new(OPEN_FOLDER, fi->flags, 0);
-	if (!open) {
-		reply_error(req, -ENOMEM);
+	if (!node || !open) {
+		reply_error(req, node ? -ENOMEM : -ESTALE);
+		open_free(open);
 		return;
 	}
 	node_add_open(m->nodes, node, open);

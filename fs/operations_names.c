@@ -147,18 +147,31 @@ static int mknod_document(struct mount *m, struct node *parent, const char *name
 	return err;
 }
 
+static int make_node(fuse_req_t req, struct mount *m, struct node *parent, const char *name, mode_t mode,
+		     dev_t device, struct found *out)
+{
+	enum where where;
+
+	int err = name_decide(m, parent, name, false, &where);
+	if (err < 0)
+		return err;
+	if (where == WHERE_DOCUMENT)
+		return mknod_document(m, parent, name, mode, fuse_req_ctx(req), request_process(req), out);
+	return scratch_make_node(m, parent, name, mode, device, NULL, fuse_req_ctx(req), out);
+}
+
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
 {
 	struct mount *m = request_mount(req);
 	struct node *node = node_find(m->nodes, parent);
 	struct found found = { 0 };
-	enum where where;
+	int err = -ESTALE;
 
-	int err = node ? name_decide(m, node, name, false, &where) : -ESTALE;
-	if (err == 0 && where == WHERE_DOCUMENT)
-		err = mknod_document(m, node, name, mode, fuse_req_ctx(req), request_process(req), &found);
-	else if (err == 0)
-		err = scratch_make_node(m, node, name, mode, device, NULL, fuse_req_ctx(req), &found);
+	if (node) {
+		const struct kind *kind = kind_enter(m, node);
+		err = make_node(req, m, node, name, mode, device, &found);
+		kind_leave(m, kind);
+	}
 	if (err < 0)
 		reply_error(req, err);
 	else
@@ -191,7 +204,12 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	struct node *node = node_find(m->nodes, parent);
 	struct found found = { 0 };
 
-	int err = node ? make_directory(m, node, name, mode, fuse_req_ctx(req), &found) : -ESTALE;
+	int err = -ESTALE;
+	if (node) {
+		const struct kind *kind = kind_enter(m, node);
+		err = make_directory(m, node, name, mode, fuse_req_ctx(req), &found);
+		kind_leave(m, kind);
+	}
 	if (err < 0)
 		reply_error(req, err);
 	else
@@ -224,7 +242,12 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
 	struct node *node = node_find(m->nodes, parent);
 	struct found found = { 0 };
 
-	int err = node ? make_link(m, node, name, target, fuse_req_ctx(req), &found) : -ESTALE;
+	int err = -ESTALE;
+	if (node) {
+		const struct kind *kind = kind_enter(m, node);
+		err = make_link(m, node, name, target, fuse_req_ctx(req), &found);
+		kind_leave(m, kind);
+	}
 	if (err < 0)
 		reply_error(req, err);
 	else
@@ -250,7 +273,9 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 	struct node *folder = node_find(m->nodes, parent);
 	struct found found = { 0 };
 
+	pthread_rwlock_rdlock(&m->names);
 	int err = node && folder ? link_names(m, node, folder, name, &found) : -ESTALE;
+	pthread_rwlock_unlock(&m->names);
 	if (err < 0)
 		reply_error(req, err);
 	else
@@ -282,7 +307,11 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct mount *m = request_mount(req);
 	struct node *node = node_find(m->nodes, parent);
-	reply_error(req, node ? unlink_name(m, node, name) : -ESTALE);
+
+	pthread_rwlock_wrlock(&m->names);
+	int err = node ? unlink_name(m, node, name) : -ESTALE;
+	pthread_rwlock_unlock(&m->names);
+	reply_error(req, err);
 }
 
 static int rmdir_name(struct mount *m, struct node *parent, const char *name)
@@ -316,5 +345,9 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct mount *m = request_mount(req);
 	struct node *node = node_find(m->nodes, parent);
-	reply_error(req, node ? rmdir_name(m, node, name) : -ESTALE);
+
+	pthread_rwlock_wrlock(&m->names);
+	int err = node ? rmdir_name(m, node, name) : -ESTALE;
+	pthread_rwlock_unlock(&m->names);
+	reply_error(req, err);
 }

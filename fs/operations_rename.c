@@ -335,5 +335,8 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 		.from = { .parent = node_find(m->nodes, parent), .name = name },
 		.to = { .parent = node_find(m->nodes, to_parent), .name = to_name },
 	};
-	reply_error(req, r.from.parent && r.to.parent ? rename_names(&r) : -ESTALE);
+	pthread_rwlock_wrlock(&m->names);
+	int err = r.from.parent && r.to.parent ? rename_names(&r) : -ESTALE;
+	pthread_rwlock_unlock(&m->names);
+	reply_error(req, err);
 }

@@ -150,6 +150,22 @@ static bool has_fd(const struct open *open)
 	return open->fd >= 0;
 }
 
+/* Removed, and no descriptor of ours holds it: somebody's working directory, or once a document and still open. */
+static int stat_gone(struct mount *m, struct node *node, struct stat *out)
+{
+	struct identity is;
+	struct open *held = node_hold_open(m->nodes, node, has_handle);
+
+	node_identity(m->nodes, node, &is);
+	int err = held ? stat_handle(held->handle, out) : 0;
+	if (!held)
+		*out = (struct stat){ .st_mode = is.type | 0700, .st_uid = m->uid, .st_gid = m->gid };
+	let_go(m, held);
+	out->st_ino = INO_SCRATCH | (is.inode & INO_MASK);
+	out->st_nlink = 0;
+	return err;
+}
+
 static int local_stat(struct mount *m, struct node *node, struct open *open, struct stat *out, double *out_timeout)
 {
 	SCRATCH_AT(at);
@@ -170,6 +186,8 @@ static int local_stat(struct mount *m, struct node *node, struct open *open, str
 	let_go(m, held);
 	if (err == 0)
 		stat_local(&st, out);
+	else if (err == -ESTALE)
+		err = stat_gone(m, node, out);
 	return err;
 }
 
@@ -391,6 +409,7 @@ int scratch_list(struct mount *m, struct node *node, struct open *open, uint64_t
 }
 
 const struct kind kind_scratch = {
+	.by_name = true,
 	.lookup = scratch_lookup, .stat = local_stat, .set = local_set, .readlink = local_readlink,
 	.open = local_open, .list = scratch_list,
 };

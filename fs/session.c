@@ -84,6 +84,22 @@ static int find_self(struct session *s)
 	return err;
 }
 
+static int open_desk(struct session *s, struct why *why)
+{
+	struct control_settings settings = { 0 };
+
+	int err = control_settings_read(s->store, &settings);
+	if (err < 0)
+		return err;
+	const struct desk_options options = { .window_ms = settings.window_ms, .document_size_max = settings.document_size_max,
+					      .uid = getuid(), .gid = getgid() };
+	err = scratch_open(&s->scratch, store_directory_fd(s->store), (const char *)settings.scratch.data, why);
+	if (err == 0)
+		err = desk_open(&s->desk, s->store, &options);
+	control_settings_finish(&settings);
+	return err;
+}
+
 int session_open(struct session *s, bool reindex, struct why *why)
 {
 	struct store_options options = { .clock = clock_system(), .reindex = reindex, .progress = show_reindex };
@@ -99,24 +115,21 @@ int session_open(struct session *s, bool reindex, struct why *why)
 	if (err < 0)
 		return err;
 
-	const struct desk_options desk_options = { .window_ms = 2000, .document_size_max = DOCUMENT_SIZE_DEFAULT_MAX,
-						   .uid = getuid(), .gid = getgid() };
 	err = diff_init();
 	if (err == 0)
-		err = scratch_open(&s->scratch, store_directory_fd(s->store), NULL, why);
-	if (err == 0)
-		err = desk_open(&s->desk, s->store, &desk_options);
+		err = open_desk(s, why);
 	if (err == 0)
 		err = find_self(s);
 	s->errors = errors_new(store_clock(s->store));
-	if (err == 0 && !s->errors)
+	s->memory = control_memory_new();
+	if (err == 0 && (!s->errors || !s->memory))
 		err = -ENOMEM;
 	if (err < 0) {
 		session_close(s);
 		return why && why->text[0] ? err : why_set(why, err, "%s cannot be opened: %s", s->path, why_errno(err));
 	}
 	s->host = (struct control_host){ .store = s->store, .desk = s->desk, .scratch = s->scratch,
-					 .errors = s->errors, .data_path = s->path };
+					 .errors = s->errors, .memory = s->memory, .data_path = s->path };
 	return 0;
 }
 
@@ -125,6 +138,7 @@ int session_close(struct session *s)
 	int err = desk_close(s->desk);
 
 	errors_free(s->errors);
+	control_memory_free(s->memory);
 	scratch_close(s->scratch);
 	int closed = store_close(s->store);
 	memset(s, 0, sizeof(*s));

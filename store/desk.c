@@ -176,6 +176,7 @@ void slot_clear(struct slot *slot)
 	slot_clear_queue(slot);
 	slot_clear_seen(slot);
 	save_finish(&slot->draft);
+	slot->draft_of = NULL;
 	slot_set_text(slot, NULL);
 	slot->shown = slot->published = false;
 	slot->what = WHAT_NOTHING;
@@ -556,7 +557,10 @@ int desk_directory(struct desk *desk, const struct id *person, const struct id *
 	} else {
 		err = store_begin(desk->store, false, &txn);
 		if (err == 0) {
-			err = attributes_get(desk, txn, directory, "", NULL, 0, MODE_FILE, out);
+			/* Nothing tells when a folder of a person changed last: their newest record is no older. */
+			uint64_t newest_ms = 0;
+			person_newest_ms(txn, person, &newest_ms);
+			err = attributes_get(desk, txn, directory, "", NULL, newest_ms, MODE_FILE, out);
 			store_abort(txn);
 		}
 	}
@@ -591,10 +595,15 @@ int desk_each_waiting(struct desk *desk, int (*visit)(void *context, const struc
 	return stop;
 }
 
+void save_content(const struct save *save, struct content *out)
+{
+	memcpy(out, &save->text->content,
+	       offsetof(struct content, pieces) + save->text->content.count * sizeof(struct piece_ref));
+}
+
 static void save_tell(const struct save *save, struct desk_save *out)
 {
-	memcpy(&out->content, &save->text->content,
-	       offsetof(struct content, pieces) + save->text->content.count * sizeof(struct piece_ref));
+	save_content(save, &out->content);
 	out->mode = save->mode;
 	out->time_ms = save->time_ms;
 }

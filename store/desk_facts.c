@@ -15,6 +15,7 @@
 
 #include "cbor.h"
 #include "desk_private.h"
+#include "store_private.h"
 
 #define QUEUE_MAX 4096 /* saves of one slot in one window */
 
@@ -181,6 +182,24 @@ static int get_slot(struct slot *slot, const uint8_t *bytes, size_t size)
 	return err < 0 ? err : cbor_reader_finish(&r);
 }
 
+int pending_each_content(const uint8_t *value, size_t size,
+			 int (*visit)(void *context, const struct content *content), void *context)
+{
+	struct slot *slot = calloc(1, sizeof(*slot));
+	struct content *content = malloc(sizeof(*content));
+
+	int err = slot && content ? get_slot(slot, value, size) : -ENOMEM;
+	for (size_t i = 0; err == 0 && i < slot->queue_count; i++) {
+		save_content(&slot->queue[i], content);
+		err = visit(context, content);
+	}
+	if (slot)
+		slot_clear(slot);
+	free(slot);
+	free(content);
+	return err;
+}
+
 static int load_fact(struct desk *desk, struct store_txn *txn, const uint8_t *key, size_t key_size,
 		     const uint8_t *value, size_t value_size)
 {
@@ -196,13 +215,18 @@ static int load_fact(struct desk *desk, struct store_txn *txn, const uint8_t *ke
 	if (err < 0)
 		return err;
 	/* What was signed before the crash stands in the tree by now; the rest is in the fact. */
-	struct id head = slot->head;
-	uint64_t signed_ms = slot->attributes.mtime_ns / 1000000;
+	bool published = slot->published;
 	slot->fact = true;
 	err = get_slot(slot, value, value_size);
-	slot->head = head;
-	if (err == 0 && slot->what == WHAT_VERSION)
-		err = attributes_get(desk, txn, &directory, name, &head, signed_ms, slot->mode, &slot->attributes);
+	slot->published = published;
+	if (err < 0)
+		return err;
+	uint64_t time_ms = slot->queue_count ? slot->queue[slot->queue_count - 1].time_ms : slot->attributes.mtime_ns / 1000000;
+	if (slot->what == WHAT_VERSION)
+		err = attributes_get(desk, txn, &directory, name, &slot->head, time_ms, slot->mode, &slot->attributes);
+	else
+		err = attributes_get(desk, txn, &slot->directory_id, "", NULL, clock_time_ms(desk->clock), MODE_FILE,
+				     &slot->attributes);
 	slot_wait(slot, clock_now_ms(desk->clock) + desk->options.window_ms);
 	return err;
 }

@@ -27,9 +27,37 @@ void file_detach(struct file *file)
 	file->attributes = slot->attributes;
 	if (slot->file == file)
 		slot->file = NULL;
+	if (slot->draft_of == file) {
+		save_finish(&slot->draft);
+		slot->draft_of = NULL;
+		pthread_cond_broadcast(&file->desk->idle);
+	}
 	file->slot = NULL;
 	slot->refs--;
 	slot_settle(slot);
+}
+
+void file_abandon(struct file *file)
+{
+	file->dirty = false;
+	file_detach(file);
+	/* One whose release failed waits for no handle. */
+	if (file->handles == 0 && !file->busy)
+		file_free(file);
+}
+
+void slot_abandon_files(struct slot *slot)
+{
+	struct file *file, *next;
+
+	slot_hold(slot);
+	if (slot->file)
+		file_abandon(slot->file);
+	if (slot->refs > 1) /* parted from the name by a head set by hand */
+		DL_FOREACH_SAFE(slot->desk->files, file, next)
+			if (file->slot == slot)
+				file_abandon(file);
+	slot_drop(slot);
 }
 
 struct file *file_new(struct slot *slot)
@@ -266,6 +294,9 @@ static int open_slot(struct slot *slot, int flags, uint32_t process, struct hand
 			file_free(file);
 		return err;
 	}
+	/* The kernel's cache may answer the reads: to open for reading is to have seen it. */
+	if ((flags & O_ACCMODE) != O_WRONLY && file->base && !file->dirty)
+		seen_note(file->desk, process, slot, &file->version, &file->base->content.digest);
 	*out = h;
 	return 0;
 }
@@ -551,35 +582,88 @@ static int keep_attributes(struct desk *desk, const struct id *directory, const 
 	return err;
 }
 
-/* The x bit of a closed document is a version of its own, or belongs to the save that waits. */
-static int set_mode(struct slot *slot, enum mode mode)
+static int keep_document_attributes(struct slot *slot)
 {
-	if (slot->mode == mode || slot->mode == MODE_LINK)
-		return 0;
-	if (slot->queue_count > 0) {
-		slot->queue[slot->queue_count - 1].mode = mode;
-		slot->mode = mode;
-		if (slot->file)
-			slot->file->base_mode = mode;
-		return 0;
-	}
-	struct save save = { .text = body_ref(slot->text), .mode = mode, .parent = slot->head };
-	int err = slot_take_save(slot, &save);
-	save_finish(&save);
-	if (err == 0 && slot->file) {
-		slot->file->base_mode = mode;
-		slot->file->version = slot->head;
+	const struct file *file = slot->file;
+	bool of_head = slot->queue_count == 0 && slot->published && !(file && file->dirty);
+
+	return keep_attributes(slot->desk, &slot->folder->id, slot->name, &slot->attributes, of_head ? &slot->head : NULL);
+}
+
+/* The x bit belongs to the save that waits. */
+static int set_mode_waiting(struct slot *slot, enum mode mode)
+{
+	struct save *last = &slot->queue[slot->queue_count - 1];
+	enum mode before = last->mode;
+	bool fact = slot->fact;
+	struct store_txn *txn;
+
+	int err = store_begin(slot->desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	last->mode = mode;
+	err = fact_put(txn, slot);
+	if (err == 0)
+		err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL);
+	if (err == 0)
+		err = store_commit(txn);
+	else
+		store_abort(txn);
+	if (err < 0) {
+		last->mode = before;
+		slot->fact = fact;
 	}
 	return err;
+}
+
+/* The x bit of a closed document is a version of its own. Keeps the attributes too. */
+static int set_mode(struct slot *slot, enum mode mode)
+{
+	int err;
+
+	if (slot->queue_count > 0) {
+		err = set_mode_waiting(slot, mode);
+	} else {
+		struct save save = { .text = body_ref(slot->text), .mode = mode, .parent = slot->head,
+				     .time_ms = clock_time_ms(slot->desk->clock) };
+		err = slot_take_save(slot, &save);
+		save_finish(&save);
+	}
+	if (err < 0)
+		return err;
+	slot->mode = mode;
+	if (slot->file) {
+		slot->file->mode = slot->file->base_mode = mode;
+		slot->file->version = slot->queue_count == 0 ? slot->head : (struct id){ { 0 } };
+	}
+	return 0;
+}
+
+static int set_document_attributes(struct slot *slot, bool permissions)
+{
+	enum mode mode = slot->attributes.permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE;
+	struct file *file = slot->file;
+
+	if (!permissions || slot->mode == MODE_LINK)
+		return keep_document_attributes(slot);
+	if (file && file->dirty) {
+		file_wait(file); /* a draft of the old mode is being made */
+		if (slot->file == file && file->dirty) {
+			file->flushed = file->flushed && file->mode == mode;
+			file->mode = mode;
+			return keep_document_attributes(slot);
+		}
+	}
+	return slot->mode == mode ? keep_document_attributes(slot) : set_mode(slot, mode);
 }
 
 static int slot_set_attributes(struct slot *slot, unsigned mask, const struct attributes *a)
 {
 	struct desk *desk = slot->desk;
 	struct attributes before = slot->attributes;
-	struct file *file = slot->file;
 	int err = 0;
 
+	slot_hold(slot);
 	merge_attributes(&slot->attributes, mask, a, desk->clock);
 	if (slot->what == WHAT_DIRECTORY) {
 		struct folder *folder;
@@ -588,20 +672,11 @@ static int slot_set_attributes(struct slot *slot, unsigned mask, const struct at
 			folder->time_ns = 0;
 		err = keep_attributes(desk, &slot->directory_id, "", &slot->attributes, NULL);
 	} else {
-		enum mode mode = slot->attributes.permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE;
-		if ((mask & DESK_SET_PERMISSIONS) && slot->mode != MODE_LINK && file && file->dirty)
-			file->mode = mode, file->flushed = false;
-		else if ((mask & DESK_SET_PERMISSIONS) && slot->mode != MODE_LINK) {
-			err = set_mode(slot, mode);
-			if (err == 0 && file)
-				file->mode = mode;
-		}
-		if (err == 0)
-			err = keep_attributes(desk, &slot->folder->id, slot->name, &slot->attributes,
-					      slot->queue_count == 0 && slot->published && !(file && file->dirty) ? &slot->head : NULL);
+		err = set_document_attributes(slot, mask & DESK_SET_PERMISSIONS);
 	}
 	if (err < 0)
 		slot->attributes = before;
+	slot_drop(slot);
 	return err;
 }
 
@@ -611,12 +686,11 @@ int desk_set_attributes(struct desk *desk, struct desk_slot at, unsigned mask, c
 
 	desk_lock(desk);
 	int err = slot_get(desk, at, &slot);
-	if (err == 0 && !slot->shown)
-		err = -ENOENT;
-	if (err == 0)
-		err = slot_set_attributes(slot, mask, a);
-	if (err != -ENOENT && (slot = slot_find(desk, &at.directory, at.name)))
-		slot_settle(slot);
+	if (err == 0) {
+		slot_hold(slot);
+		err = slot->shown ? slot_set_attributes(slot, mask, a) : -ENOENT;
+		slot_drop(slot);
+	}
 	desk_unlock(desk);
 	return err;
 }

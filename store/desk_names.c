@@ -14,7 +14,7 @@ static uint64_t window_end(struct desk *desk)
 	return clock_now_ms(desk->clock) + desk->options.window_ms;
 }
 
-/* One transaction that only writes what waits at a slot. */
+/* One transaction that only writes what waits at a slot that is hidden; where nothing does, no attributes stay. */
 static int keep_fact(struct slot *slot)
 {
 	struct store_txn *txn;
@@ -24,6 +24,8 @@ static int keep_fact(struct slot *slot)
 	if (err < 0)
 		return err;
 	err = fact_put(txn, slot);
+	if (err == 0 && !slot->waiting && slot->what == WHAT_VERSION)
+		err = attributes_forget(txn, &slot->folder->id, slot->name);
 	if (err == 0)
 		err = store_commit(txn);
 	else
@@ -59,7 +61,13 @@ static int see_standing(struct slot *slot)
 /* The name goes; the removal, if there is anything to remove, waits. */
 static int hide(struct slot *slot)
 {
-	int err = slot->published ? see_standing(slot) : 0;
+	int err = 0;
+
+	/* What waits on a published chain (drafts of before a crash) was closed: it is a version first. */
+	while (err == 0 && slot->published && slot->queue_count > 0)
+		err = slot_publish(slot);
+	if (err == 0 && slot->published)
+		err = see_standing(slot);
 	if (err < 0)
 		return err;
 	struct save draft = slot->draft;
@@ -74,7 +82,9 @@ static int hide(struct slot *slot)
 		slot_wait(slot, due_ms);
 		return err;
 	}
+	slot->draft_of = NULL;
 	save_finish(&draft);
+	slot_abandon_files(slot);
 	folder_touch(slot->desk, &slot->folder->id);
 	return 0;
 }
@@ -82,7 +92,7 @@ static int hide(struct slot *slot)
 /* What was closed there is a version before its name goes. */
 static int seal_closed(struct slot *slot)
 {
-	struct file *file = slot->file;
+	struct file *file = slot->draft_of;
 
 	return file && file->dirty && file->flushed ? file_seal(file) : 0;
 }
@@ -103,10 +113,6 @@ int desk_unlink(struct desk *desk, struct desk_slot at)
 			err = seal_closed(slot);
 		if (err == 0)
 			err = hide(slot);
-		if (err == 0 && slot->file) {
-			slot->file->dirty = false;
-			file_detach(slot->file);
-		}
 		slot_drop(slot);
 	}
 	desk_unlock(desk);
@@ -149,6 +155,7 @@ static int show_directory(struct slot *slot, mode_t permissions, uint32_t uid, u
 	struct desk *desk = slot->desk;
 	struct store_txn *txn;
 	bool fact = slot->fact;
+	uint64_t due_ms = slot->due_ms;
 
 	slot->attributes.permissions = permissions & 07777;
 	slot->attributes.uid = uid;
@@ -169,7 +176,7 @@ static int show_directory(struct slot *slot, mode_t permissions, uint32_t uid, u
 	if (err < 0) {
 		slot->fact = fact;
 		slot->shown = false;
-		slot_wait(slot, 0);
+		slot_wait(slot, due_ms);
 	}
 	return err;
 }
@@ -203,8 +210,7 @@ static int sees_item(void *context, const struct tree_item *item)
 	return !slot || slot->shown;
 }
 
-/* Nothing shows in it. 1, 0 or an error. */
-static int is_empty(struct desk *desk, const struct id *directory)
+int folder_is_empty(struct desk *desk, const struct id *directory)
 {
 	struct folder *folder;
 	const struct slot *slot;
@@ -236,7 +242,7 @@ int desk_rmdir(struct desk *desk, struct desk_slot at)
 		else if (slot->what != WHAT_DIRECTORY)
 			err = -ENOTDIR;
 		else
-			err = is_empty(desk, &slot->directory_id);
+			err = folder_is_empty(desk, &slot->directory_id);
 		if (err >= 0)
 			err = err == 0 ? -ENOTEMPTY : hide(slot);
 		slot_drop(slot);
@@ -378,34 +384,37 @@ static ssize_t fd_source(void *context, uint8_t *out, size_t size, uint64_t offs
 static int replace_text(struct slot *slot, struct save *save, const struct attributes *a, uint32_t process)
 {
 	struct attributes before = slot->attributes;
-	bool fresh = !slot->published && slot->queue_count == 0;
+	bool shown = slot->shown;
 
 	int err = seal_closed(slot);
 	if (err < 0)
 		return err;
-	if (slot->file) {
-		slot->file->dirty = false;
-		file_detach(slot->file);
-	}
+	bool fresh = !slot->published && slot->queue_count == 0;
 	if (!seen_get(slot->desk, process, slot, &save->parent))
 		save->parent = slot->published ? slot->head : (struct id){ { 0 } };
 	if (fresh && save->text->content.size > 0 && id_is_zero(&save->fork_of))
 		seen_copy(slot->desk, process, &save->text->content.digest, &save->fork_of);
 	slot->attributes = *a;
+	struct save draft = slot->draft; /* of a file that loses the name */
+	memset(&slot->draft, 0, sizeof(slot->draft));
 	/* Bytes equal to what stands there make no version. */
-	if (!fresh && slot->text && slot->mode == save->mode &&
-	    slot->text->content.size == save->text->content.size &&
-	    id_equal(&slot->text->content.digest, &save->text->content.digest)) {
+	if (!fresh && slot_has_text(slot, save)) {
 		slot->shown = true;
-		slot_clear_seen(slot);
-		return facts_keep(slot);
+		err = facts_keep(slot);
+		slot->shown = shown || err == 0;
+	} else {
+		err = slot_take_save(slot, save);
 	}
-	err = slot_take_save(slot, save);
-	if (err < 0)
+	if (err < 0) {
 		slot->attributes = before;
-	else
-		seen_note(slot->desk, process, slot, &slot->head, &save->text->content.digest);
-	return err;
+		slot->draft = draft;
+		return err;
+	}
+	slot->draft_of = NULL;
+	save_finish(&draft);
+	slot_abandon_files(slot);
+	seen_note(slot->desk, process, slot, &slot->head, &save->text->content.digest);
+	return 0;
 }
 
 static int take_body(struct desk *desk, struct desk_slot to, struct save *save, const struct attributes *a,
@@ -414,9 +423,10 @@ static int take_body(struct desk *desk, struct desk_slot to, struct save *save, 
 	struct slot *slot;
 
 	int err = slot_make(desk, to, &slot);
-	if (err == 0 && slot->shown && slot->what == WHAT_DIRECTORY)
+	if (err == 0 && slot->shown && slot->what == WHAT_DIRECTORY) {
+		slot_settle(slot);
 		err = -EISDIR;
-	else if (err == 0 && !slot->shown && slot->what == WHAT_DIRECTORY && slot->waiting) {
+	} else if (err == 0 && !slot->shown && slot->what == WHAT_DIRECTORY && slot->waiting) {
 		err = slot_publish(slot);
 		if (err == 0)
 			err = slot_make(desk, to, &slot);
@@ -436,6 +446,7 @@ static int take_body(struct desk *desk, struct desk_slot to, struct save *save, 
 		*out_handle = file ? handle_new(file, O_RDWR, process) : NULL;
 		if (file && !*out_handle)
 			file_free(file);
+		err = *out_handle ? 0 : -ENOMEM;
 	}
 	slot_drop(slot);
 	return err;

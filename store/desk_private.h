@@ -59,6 +59,7 @@ struct slot {
 	struct save *queue;             /* closed, unsigned, in order */
 	size_t queue_count;
 	struct save draft;              /* flushed, not released; text NULL: none */
+	struct file *draft_of;          /* whose draft it is */
 	struct replaced *seen;          /* what stood when it was removed; owned */
 	size_t seen_count;
 	uint64_t due_ms;                /* now_ms when it is to be signed; 0: not waiting */
@@ -174,6 +175,7 @@ struct body *body_new(const struct content *content); /* NULL: no memory */
 struct body *body_ref(struct body *text);             /* takes NULL */
 void body_unref(struct body *text);                   /* takes NULL */
 void save_finish(struct save *save);
+void save_content(const struct save *save, struct content *out);
 
 /* ---- desk_facts.c: what waits and attributes, in the journal ---- */
 
@@ -201,11 +203,27 @@ int slots_publish(struct desk *desk, struct slot **slots, size_t count);
 int slot_publish(struct slot *slot);
 /* Makes sure that a directory of the desk's own is published. */
 int folder_publish(struct desk *desk, const struct id *directory);
-/* What a process saw or saved at a slot. */
-void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version, const struct id *digest);
-bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version);
-/* A save of a slot's chain: signed now if it is published, else queued. */
+/* Of one that goes: a directory with something in it would show again. */
+int folder_publish_removals(struct desk *desk, const struct id *directory);
+/* A save of a slot's chain: signed now if it is published, else queued. The slot is held. */
 int slot_take_save(struct slot *slot, const struct save *save);
+/* Is this the text that shows there, or was there before it was hidden? */
+bool slot_has_text(const struct slot *slot, const struct save *save);
+/* The same as slot_take_save() as a part of a transaction; the end takes the error of its commit and undoes. */
+struct signed_head { /* what a slot's head becomes when the transaction holds */
+	struct id head, document;
+	size_t saves; /* of the queue, signed */
+};
+struct taking {
+	struct signed_head head;
+	struct replaced *seen;
+	size_t queue_count, seen_count;
+	uint64_t due_ms;
+	bool chain, shown, fact;
+	enum what what;
+};
+int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, struct taking *t);
+void slot_take_end(struct slot *slot, const struct save *save, const struct taking *t, int err);
 /* Entries of one record, each [slot, what, id], replacing what stands where (only: NULL all). */
 struct planned_entry {
 	const struct id *directory;
@@ -223,8 +241,20 @@ int version_append(struct store_txn *txn, struct slot *slot, const struct body *
 /* A text from anywhere, cut and compressed without the lock; its pieces wait in the batch. */
 int body_write(struct desk *desk, struct store_batch *batch, content_source source, void *context, uint64_t size,
 	       struct body **out);
+
+/* ---- desk_seen.c ---- */
+
+/* What a process saw at a slot; what it saved there, which those that run it have then seen too. */
+void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version, const struct id *digest);
+void seen_note_save(struct desk *desk, uint32_t process, const struct slot *slot);
+bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version);
 /* The version with these very bytes that the process read within the window (S7). */
 bool seen_copy(struct desk *desk, uint32_t process, const struct id *digest, struct id *out_version);
+
+/* ---- desk_names.c ---- */
+
+/* Nothing shows in it. 1, 0 or an error. */
+int folder_is_empty(struct desk *desk, const struct id *directory);
 
 /* ---- desk_file.c ---- */
 
@@ -233,6 +263,8 @@ void file_free(struct file *file);
 struct handle *handle_new(struct file *file, int flags, uint32_t process);
 
 void file_detach(struct file *file); /* its slot goes on without it */
+void file_abandon(struct file *file); /* the same; nobody's any more, it is freed */
+void slot_abandon_files(struct slot *slot); /* all files that came from there */
 int file_load_spool(struct file *file); /* drops the lock meanwhile */
 void file_wait(struct file *file);
 struct attributes *file_attributes(struct file *file);

@@ -23,7 +23,8 @@ static int sign_move(struct store_txn *txn, struct slot *from, const struct id *
 	if (heads < 0)
 		return heads;
 	entries[count++] = (struct planned_entry){ .directory = &from->folder->id, .name = from->name };
-	for (int i = 0; i < heads && i < MOVED_MAX; i++) {
+	/* Of the entries of one record the last is the newest: the head stays the head. */
+	for (int i = (heads < MOVED_MAX ? heads : MOVED_MAX) - 1; i >= 0; i--) {
 		if (standing[i].what != from->what ||
 		    (from->what == WHAT_DIRECTORY && !id_equal(&standing[i].id, &from->directory_id)))
 			continue;
@@ -33,6 +34,36 @@ static int sign_move(struct store_txn *txn, struct slot *from, const struct id *
 		count++;
 	}
 	return entries_append(txn, desk, entries, count);
+}
+
+/* Of a new name that is renamed before it was signed only the last state counts. */
+static void keep_last_save(struct slot *slot)
+{
+	if (slot->queue_count < 2)
+		return;
+	for (size_t i = 0; i + 1 < slot->queue_count; i++)
+		save_finish(&slot->queue[i]);
+	slot->queue[0] = slot->queue[slot->queue_count - 1];
+	slot->queue_count = 1;
+}
+
+/* The fact as it will be then. */
+static int put_last_save(struct store_txn *txn, struct slot *slot)
+{
+	struct save *queue = slot->queue;
+	size_t count = slot->queue_count;
+
+	if (count > 1) {
+		slot->queue += count - 1;
+		slot->queue_count = 1;
+		/* Edited since it was copied, it still descends from there. */
+		if (id_is_zero(&slot->queue->parent))
+			slot->queue->parent = queue->fork_of;
+	}
+	int err = fact_put(txn, slot);
+	slot->queue = queue;
+	slot->queue_count = count;
+	return err;
 }
 
 /* Local facts follow the name. */
@@ -45,23 +76,11 @@ static int move_facts(struct store_txn *txn, struct slot *slot, struct folder *f
 		return err;
 	slot_rename(slot, folder, name);
 	slot->attributes.ctime_ns = clock_time_ns(slot->desk->clock);
-	if (slot->waiting || slot->queue_count > 0 || slot->draft.text)
-		err = fact_put(txn, slot);
+	err = slot->published ? fact_put(txn, slot) : put_last_save(txn, slot);
 	if (err == 0 && slot->what == WHAT_VERSION)
 		err = attributes_put(txn, &folder->id, name, &slot->attributes,
 				     slot->published && slot->queue_count == 0 ? &slot->head : NULL);
 	return err;
-}
-
-/* Of a new name that is renamed before it was signed only the last state counts. */
-static void keep_last_save(struct slot *slot)
-{
-	if (slot->queue_count < 2)
-		return;
-	for (size_t i = 0; i + 1 < slot->queue_count; i++)
-		save_finish(&slot->queue[i]);
-	slot->queue[0] = slot->queue[slot->queue_count - 1];
-	slot->queue_count = 1;
 }
 
 static int move_slot(struct slot *slot, struct folder *folder, const char *name)
@@ -96,7 +115,7 @@ static int move_slot(struct slot *slot, struct folder *folder, const char *name)
 		slot->cookie = cookie;
 		return err;
 	}
-	if (!slot->published) {
+	if (!slot->published && slot->waiting) {
 		keep_last_save(slot);
 		slot_wait(slot, clock_now_ms(desk->clock) + desk->options.window_ms);
 	}
@@ -106,34 +125,41 @@ static int move_slot(struct slot *slot, struct folder *folder, const char *name)
 }
 
 /* Takes away, at once, what a rename has moved into another document. */
+static int sign_gone(struct store_txn *txn, struct slot *slot)
+{
+	const struct planned_entry entry = { .directory = &slot->folder->id, .name = slot->name };
+
+	int err = slot->published ? entries_append(txn, slot->desk, &entry, 1) : 0;
+	if (err == 0)
+		err = fact_forget(txn, slot);
+	return err == 0 ? attributes_forget(txn, &slot->folder->id, slot->name) : err;
+}
+
+static void gone(struct slot *slot)
+{
+	slot_clear(slot);
+	slot_wait(slot, 0);
+	folder_touch(slot->desk, &slot->folder->id);
+}
+
 static int remove_source(struct slot *slot)
 {
-	struct desk *desk = slot->desk;
-	const struct planned_entry entry = { .directory = &slot->folder->id, .name = slot->name };
 	struct store_txn *txn;
 	bool fact = slot->fact;
 
-	int err = store_begin(desk->store, true, &txn);
+	int err = store_begin(slot->desk->store, true, &txn);
 	if (err < 0)
 		return err;
-	if (slot->published)
-		err = entries_append(txn, desk, &entry, 1);
-	if (err == 0)
-		err = fact_forget(txn, slot);
-	if (err == 0)
-		err = attributes_forget(txn, &slot->folder->id, slot->name);
+	err = sign_gone(txn, slot);
 	if (err == 0)
 		err = store_commit(txn);
 	else
 		store_abort(txn);
-	if (err < 0) {
+	if (err < 0)
 		slot->fact = fact;
-		return err;
-	}
-	slot_clear(slot);
-	slot_wait(slot, 0);
-	folder_touch(desk, &slot->folder->id);
-	return 0;
+	else
+		gone(slot);
+	return err;
 }
 
 /* The open file of the source is from now on the target's. */
@@ -154,12 +180,46 @@ static void move_file(struct slot *from, struct slot *to)
 	file->dirty = file->written = file->flushed = file->whole = false;
 }
 
-static void free_target_file(struct slot *to)
+/* The bytes that show there already: no version, but the name is back if it was leaving. */
+static int keep_shown(struct store_txn *txn, struct slot *slot)
 {
-	if (!to->file)
-		return;
-	to->file->dirty = false;
-	file_detach(to->file);
+	slot->shown = true;
+	int err = fact_put(txn, slot);
+	return err == 0 ? attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes,
+					 slot->published && slot->queue_count == 0 ? &slot->head : NULL) : err;
+}
+
+/* The save of the target and the end of the source, in one transaction. */
+static int save_over(struct slot *from, struct slot *to, const struct save *save)
+{
+	struct save draft = to->draft; /* of a file that loses the name */
+	bool same = slot_has_text(to, save), shown = to->shown, to_fact = to->fact, fact = from->fact;
+	struct taking taking;
+	struct store_txn *txn;
+
+	int err = store_begin(from->desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	memset(&to->draft, 0, sizeof(to->draft));
+	err = same ? keep_shown(txn, to) : slot_take_begin(txn, to, save, &taking);
+	if (err == 0)
+		err = sign_gone(txn, from);
+	if (err == 0)
+		err = store_commit(txn);
+	else
+		store_abort(txn);
+	if (!same)
+		slot_take_end(to, save, &taking, err);
+	if (err < 0) {
+		to->draft = draft;
+		to->shown = shown;
+		to->fact = to_fact;
+		from->fact = fact;
+		return err;
+	}
+	to->draft_of = NULL;
+	save_finish(&draft);
+	return 0;
 }
 
 /* S3: a rename onto a document is a save of that document. */
@@ -171,34 +231,35 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 
 	if (file && file->dirty)
 		err = file_flush(file); /* the lock is dropped: both slots are held */
-	if (err == 0 && to->file && to->file->dirty && to->file->flushed)
-		err = file_seal(to->file);
+	if (err == 0 && to->draft_of && to->draft_of->dirty && to->draft_of->flushed)
+		err = file_seal(to->draft_of);
 	if (err < 0)
 		return err;
 	if (!from->shown)
 		return -ENOENT;
+	file = from->file;
 	struct body *body = file && file->dirty ? file->draft : file ? file->base : from->text;
+	if (!body)
+		return -ENOENT;
 	struct save save = { .text = body_ref(body), .mode = file ? file->mode : from->mode,
 			     .time_ms = clock_time_ms(from->desk->clock) };
 	if (!seen_get(from->desk, process, to, &save.parent) && to->published)
 		save.parent = to->head;
-	free_target_file(to);
 	to->attributes = from->attributes;
 	to->attributes.ctime_ns = clock_time_ns(from->desk->clock);
-	bool same = to->text && to->mode == save.mode && to->text->content.size == save.text->content.size &&
-		    id_equal(&to->text->content.digest, &save.text->content.digest);
-	if (same) {
-		to->shown = true;
-		err = facts_keep(to);
-	} else {
-		err = slot_take_save(to, &save);
+	err = save_over(from, to, &save);
+	if (err == -EMSGSIZE && to->shown && to->queue_count > 0) {
+		err = slot_publish(to);
+		if (err == 0)
+			err = save_over(from, to, &save);
 	}
 	if (err == 0) {
+		slot_abandon_files(to);
 		seen_note(from->desk, process, to, &to->head, &save.text->content.digest);
 		folder_touch(from->desk, &to->folder->id);
-		err = remove_source(from);
-		if (err == 0)
-			move_file(from, to);
+		move_file(from, to);
+		slot_abandon_files(from);
+		gone(from);
 	} else {
 		to->attributes = before;
 	}
@@ -206,23 +267,35 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 	return err;
 }
 
-static int exchange(struct slot *a, struct slot *b)
+static int sign_exchange(struct store_txn *txn, const struct slot *a, const struct slot *b)
 {
-	struct desk *desk = a->desk;
 	const struct planned_entry entries[] = {
 		{ .directory = &a->folder->id, .name = a->name, .what = b->what,
 		  .id = b->what == WHAT_DIRECTORY ? b->directory_id : b->head },
 		{ .directory = &b->folder->id, .name = b->name, .what = a->what,
 		  .id = a->what == WHAT_DIRECTORY ? a->directory_id : a->head },
 	};
-	struct folder *folder = a->folder;
-	char name[NAME_SIZE_MAX + 1];
+
+	int err = entries_append(txn, a->desk, entries, 2);
+	if (err == 0)
+		err = b->what == WHAT_VERSION ? attributes_put(txn, &a->folder->id, a->name, &b->attributes, &b->head)
+					      : attributes_forget(txn, &a->folder->id, a->name);
+	if (err == 0)
+		err = a->what == WHAT_VERSION ? attributes_put(txn, &b->folder->id, b->name, &a->attributes, &a->head)
+					      : attributes_forget(txn, &b->folder->id, b->name);
+	return err;
+}
+
+static int exchange(struct slot *a, struct slot *b)
+{
+	struct folder *folder = a->folder, *other_folder = b->folder;
+	char name[NAME_SIZE_MAX + 1], other[NAME_SIZE_MAX + 1];
 	struct store_txn *txn;
 
-	int err = store_begin(desk->store, true, &txn);
+	int err = store_begin(a->desk->store, true, &txn);
 	if (err < 0)
 		return err;
-	err = entries_append(txn, desk, entries, 2);
+	err = sign_exchange(txn, a, b);
 	if (err == 0)
 		err = store_commit(txn);
 	else
@@ -230,42 +303,46 @@ static int exchange(struct slot *a, struct slot *b)
 	if (err < 0)
 		return err;
 	memcpy(name, a->name, sizeof(name));
+	memcpy(other, b->name, sizeof(other));
 	uint64_t cookie = a->cookie;
 	a->cookie = b->cookie;
 	b->cookie = cookie;
-	char other[NAME_SIZE_MAX + 1];
-	struct folder *other_folder = b->folder;
-	memcpy(other, b->name, sizeof(other));
 	/* Through a name that no document can have, so that the two never share a key. */
 	slot_rename(a, folder, "/");
 	slot_rename(b, folder, name);
 	slot_rename(a, other_folder, other);
-	err = store_begin(desk->store, true, &txn);
-	if (err < 0)
-		return 0; /* signed; only local attributes are of the other name */
-	if (a->what == WHAT_VERSION)
-		attributes_put(txn, &a->folder->id, a->name, &a->attributes, &a->head);
-	if (b->what == WHAT_VERSION)
-		attributes_put(txn, &b->folder->id, b->name, &b->attributes, &b->head);
-	store_commit(txn);
+	folder_touch(a->desk, &folder->id);
+	folder_touch(a->desk, &other_folder->id);
 	return 0;
+}
+
+/* What is open or waits there is signed first. */
+static int settle_for_exchange(struct slot *slot)
+{
+	int err = 0;
+
+	if (slot->file && slot->file->dirty)
+		err = file_seal(slot->file);
+	if (err == 0 && slot->draft_of && slot->draft_of->flushed)
+		err = file_seal(slot->draft_of);
+	while (err == 0 && slot->waiting)
+		err = slot_publish(slot);
+	return err;
 }
 
 static int rename_exchange(struct slot *from, struct slot *to)
 {
-	struct slot *both[] = { from, to };
-	int err = 0;
-
 	if (!to || !to->shown)
 		return -ENOENT;
-	for (int i = 0; err == 0 && i < 2; i++) {
-		struct file *file = both[i]->file;
-		if (file && file->dirty)
-			err = file_seal(file);
-		if (err == 0 && both[i]->waiting)
-			err = slot_publish(both[i]);
-	}
-	return err < 0 ? err : exchange(from, to);
+	int err = settle_for_exchange(from);
+	if (err == 0)
+		err = settle_for_exchange(to);
+	if (err < 0)
+		return err;
+	/* The lock was dropped meanwhile: another may have taken one away, or saved again. */
+	if (!from->shown || !to->shown)
+		return -ENOENT;
+	return from->published && to->published ? exchange(from, to) : -EBUSY;
 }
 
 /* May a directory take this name? An empty one there gives way. */
@@ -275,19 +352,18 @@ static int make_way(struct desk *desk, struct desk_slot at, struct slot **to)
 
 	if (!slot)
 		return 0;
-	if (slot->shown) {
-		/* Empty by the caller's check; its entries are replaced by the ones to come. */
-		int err = slot->published ? 0 : remove_source(slot);
-		if (err < 0)
-			return err;
-		slot->shown = false;
-	} else if (slot->waiting) {
-		int err = slot_publish(slot);
-		if (err < 0)
-			return err;
-	}
+	int err = slot->shown ? folder_publish_removals(desk, &slot->directory_id) : 0;
+	if (err < 0)
+		return err;
+	if (slot->shown && !slot->published)
+		err = remove_source(slot);
+	else if (slot->waiting)
+		err = slot_publish(slot);
+	if (err < 0)
+		return err;
+	slot->shown = false; /* a directory, empty: its entries are replaced by the ones to come */
 	slot_wait(slot, 0);
-	free_target_file(slot);
+	slot_abandon_files(slot);
 	slot_drop(slot);
 	*to = NULL;
 	slot = slot_find(desk, &at.directory, at.name);
@@ -306,7 +382,8 @@ static int check_target(struct desk *desk, const struct slot *from, const struct
 		return -ENOTDIR;
 	if (from->what != WHAT_DIRECTORY && to->what == WHAT_DIRECTORY)
 		return -EISDIR;
-	return 0;
+	int empty = to->what == WHAT_DIRECTORY ? folder_is_empty(desk, &to->directory_id) : 1;
+	return empty < 0 ? empty : empty ? 0 : -ENOTEMPTY;
 }
 
 static int rename_held(struct desk *desk, struct slot *from, struct slot **to, struct desk_slot at,
@@ -350,7 +427,9 @@ int desk_rename(struct desk *desk, struct desk_slot from, struct desk_slot to, u
 			slot_hold(target);
 		if (err == -ENOENT)
 			err = 0;
-		if (err == 0 && source != target)
+		if (err == 0 && source == target)
+			err = source->shown ? 0 : -ENOENT;
+		else if (err == 0)
 			err = rename_held(desk, source, &target, to, flags, process);
 		slot_drop(target);
 		slot_drop(source);

@@ -5,117 +5,6 @@
 
 #include "desk_private.h"
 
-/* ---- what a process saw (S6, S7) ---- */
-
-static void seen_key(struct seen_key *out, uint32_t process, const struct slot *slot)
-{
-	memset(out, 0, sizeof(*out));
-	out->process = process;
-	id_of_bytes(&out->slot, slot->key, slot->key_size);
-}
-
-static void seen_put(struct desk *desk, const struct seen_key *key, const struct id *version, const struct id *digest)
-{
-	struct process_seen *seen;
-
-	HASH_FIND(hh, desk->seen, key, sizeof(*key), seen);
-	if (seen) {
-		HASH_DEL(desk->seen, seen);
-	} else if (HASH_COUNT(desk->seen) >= PROCESSES_MAX) {
-		seen = desk->seen; /* the one longest unused */
-		HASH_DEL(desk->seen, seen);
-	} else {
-		seen = calloc(1, sizeof(*seen));
-		if (!seen)
-			return; /* only a guess at a better parent is lost */
-	}
-	seen->key = *key;
-	seen->version = *version;
-	seen->digest = *digest;
-	seen->at_ms = clock_now_ms(desk->clock);
-	HASH_ADD(hh, desk->seen, key, sizeof(seen->key), seen);
-}
-
-/* A shell has seen what the programs that it ran saved: those above a saver that know the slot learn of it. */
-static void seen_tell_parents(struct desk *desk, uint32_t process, const struct slot *slot,
-			      const struct id *version, const struct id *digest)
-{
-	struct process_seen *seen;
-	struct seen_key key;
-
-	for (int depth = 0; desk->options.parent_process && depth < 16; depth++) {
-		process = desk->options.parent_process(desk->options.context, process);
-		if (process <= 1)
-			return;
-		seen_key(&key, process, slot);
-		HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
-		if (seen)
-			seen_put(desk, &key, version, digest);
-	}
-}
-
-/* Does any other process have a memory of this slot? Walking up costs system calls. */
-static bool seen_by_others(struct desk *desk, const struct seen_key *mine)
-{
-	const struct process_seen *seen;
-
-	for (seen = desk->seen; seen; seen = seen->hh.next)
-		if (seen->key.process != mine->process && id_equal(&seen->key.slot, &mine->slot))
-			return true;
-	return false;
-}
-
-void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version,
-	       const struct id *digest)
-{
-	struct seen_key key;
-
-	if (process == 0)
-		return;
-	seen_key(&key, process, slot);
-	seen_put(desk, &key, version, digest);
-}
-
-static void seen_note_save(struct desk *desk, uint32_t process, const struct slot *slot)
-{
-	struct seen_key key;
-
-	if (process == 0 || !slot->text)
-		return;
-	seen_key(&key, process, slot);
-	if (seen_by_others(desk, &key))
-		seen_tell_parents(desk, process, slot, &slot->head, &slot->text->content.digest);
-	seen_put(desk, &key, &slot->head, &slot->text->content.digest);
-}
-
-bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version)
-{
-	struct process_seen *seen;
-	struct seen_key key;
-
-	if (process == 0)
-		return false;
-	seen_key(&key, process, slot);
-	HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
-	if (!seen || id_is_zero(&seen->version))
-		return false;
-	*out_version = seen->version;
-	return true;
-}
-
-bool seen_copy(struct desk *desk, uint32_t process, const struct id *digest, struct id *out_version)
-{
-	uint64_t now_ms = clock_now_ms(desk->clock);
-	struct process_seen *seen = desk->seen ? ELMT_FROM_HH(desk->seen->hh.tbl, desk->seen->hh.tbl->tail) : NULL;
-
-	for (; seen && process != 0 && now_ms - seen->at_ms <= desk->options.window_ms; seen = seen->hh.prev)
-		if (seen->key.process == process && !id_is_zero(&seen->version) && id_equal(&seen->digest, digest)) {
-			*out_version = seen->version;
-			return true;
-		}
-	return false;
-}
-
 /* ---- flush ---- */
 
 static struct packer *take_packer(struct desk *desk)
@@ -183,18 +72,37 @@ static void draft_parent(struct file *file, struct id *out)
 		seen_get(file->desk, file->process, file->slot, out);
 }
 
+/* The draft of another file at the slot, which a head set by hand has parted from its name: it is a save now. */
+static int take_other_draft(struct slot *slot)
+{
+	struct save other = slot->draft;
+
+	if (slot->draft_of && slot->draft_of->flushed)
+		return file_seal(slot->draft_of);
+	memset(&slot->draft, 0, sizeof(slot->draft));
+	int err = slot_take_save(slot, &other);
+	if (err < 0)
+		slot->draft = other;
+	else
+		save_finish(&other);
+	return err;
+}
+
 /* Journals the draft and its pieces; the slot shows them as such. */
 static int keep_draft(struct file *file, struct store_batch *batch, struct body *body)
 {
 	struct slot *slot = file->slot;
-	struct save draft = { .text = body_ref(body), .mode = file->mode,
-			      .time_ms = clock_time_ms(file->desk->clock), .fork_of = file->fork_of };
 	struct store_txn *txn;
 
+	int err = slot->draft.text && slot->draft_of != file ? take_other_draft(slot) : 0;
+	if (err < 0)
+		return err;
+	struct save draft = { .text = body_ref(body), .mode = file->mode,
+			      .time_ms = clock_time_ms(file->desk->clock), .fork_of = file->fork_of };
 	draft_parent(file, &draft.parent);
 	struct save before = slot->draft;
 	bool fact = slot->fact;
-	int err = store_begin(file->desk->store, true, &txn);
+	err = store_begin(file->desk->store, true, &txn);
 	if (err == 0) {
 		slot->draft = draft;
 		err = store_batch_finish(batch, txn);
@@ -211,6 +119,7 @@ static int keep_draft(struct file *file, struct store_batch *batch, struct body 
 		save_finish(&draft);
 		return err;
 	}
+	slot->draft_of = file;
 	save_finish(&before);
 	return 0;
 }
@@ -231,6 +140,12 @@ int file_flush(struct file *file)
 	/* Without the lock it may have been unlinked, or flushed by another handle. */
 	if (err == 0 && file->slot) {
 		err = keep_draft(file, batch, body);
+		/* More saves wait than one fact holds: their window ends here. */
+		if (err == -EMSGSIZE && file->slot->queue_count > 0) {
+			err = slot_publish(file->slot);
+			if (err == 0)
+				err = keep_draft(file, batch, body);
+		}
 		if (err == 0) {
 			body_unref(file->draft);
 			file->draft = body_ref(body);
@@ -376,11 +291,6 @@ int version_append(struct store_txn *txn, struct slot *slot, const struct body *
 
 /* ---- publishing ---- */
 
-struct signed_head { /* what a slot's head becomes when the transaction holds */
-	struct id head, document;
-	size_t saves; /* of the queue, signed */
-};
-
 static int document_of(struct store_txn *txn, const struct id *version, struct id *out)
 {
 	struct version_row row;
@@ -405,11 +315,11 @@ static int sign_fork(struct store_txn *txn, struct slot *slot, const struct save
 	return err;
 }
 
-/* After a torn append a save may be signed already: its bytes are then those of the head. */
-static bool is_head(struct store_txn *txn, const struct save *save, const struct id *head)
+/* Are its bytes those of a version? After a torn append a save may be the head already. */
+static bool is_version(struct store_txn *txn, const struct save *save, const struct id *version)
 {
 	struct version *v = malloc(sizeof(*v));
-	bool same = v && !id_is_zero(head) && document_version(txn, head, v) == 0 && v->row.mode == save->mode &&
+	bool same = v && !id_is_zero(version) && document_version(txn, version, v) == 0 && v->row.mode == save->mode &&
 		    v->content.size == save->text->content.size &&
 		    id_equal(&v->content.digest, &save->text->content.digest);
 
@@ -425,8 +335,11 @@ static int sign_save(struct store_txn *txn, struct slot *slot, const struct save
 
 	if (id_is_zero(&head->head) && !id_is_zero(&save->fork_of))
 		return sign_fork(txn, slot, save, head);
-	if (is_head(txn, save, &head->head))
+	if (is_version(txn, save, &head->head))
 		return 0;
+	/* The very bytes that the saver saw, put back over another's: a version of the other. */
+	if (!id_is_zero(&head->head) && !id_equal(&parent, &head->head) && is_version(txn, save, &parent))
+		parent = head->head;
 	bool has_parent = !id_is_zero(&parent);
 	if (has_parent && document_of(txn, &parent, &document) < 0)
 		document = head->document;
@@ -482,10 +395,10 @@ static int sign_slot(struct store_txn *txn, struct slot *slot, struct signed_hea
 static void slot_signed(struct slot *slot, const struct signed_head *head)
 {
 	slot_clear_seen(slot);
-	if (slot->shown)
-		slot->published = true;
-	else
+	if (!slot->shown)
 		slot_clear(slot);
+	else if (slot->what == WHAT_DIRECTORY || head->saves > 0)
+		slot->published = true; /* what is only open has nothing signed yet */
 	if (slot->shown && slot->what == WHAT_VERSION && head->saves > 0) {
 		slot->head = head->head;
 		slot->document = head->document;
@@ -510,7 +423,7 @@ static int fact_put_rest(struct store_txn *txn, struct slot *slot, size_t saves)
 
 	slot->queue = queue ? queue + saves : NULL;
 	slot->queue_count -= saves;
-	slot->published = true;
+	slot->published = published || saves > 0;
 	int err = fact_put(txn, slot);
 	slot->queue = queue;
 	slot->queue_count = count;
@@ -538,6 +451,52 @@ static int slots_sign(struct desk *desk, struct slot **slots, size_t count, stru
 	return err;
 }
 
+/* Signs one slot in a transaction of its own, but not what it needs. */
+static int publish_alone(struct slot *slot)
+{
+	struct signed_head head = { 0 };
+	bool fact = slot->fact;
+
+	int err = slots_sign(slot->desk, &slot, 1, &head);
+	if (err < 0) {
+		slot->fact = fact;
+		return err;
+	}
+	slot_signed(slot, &head);
+	slot_settle(slot); /* callers hold what they still need */
+	return 0;
+}
+
+static struct slot *waiting_in(struct desk *desk, const struct id *directory)
+{
+	struct folder *folder;
+	struct slot *slot = NULL;
+
+	HASH_FIND(hh, desk->folders, directory, sizeof(*directory), folder);
+	if (folder)
+		DL_FOREACH(folder->slots, slot)
+			if (slot->waiting)
+				break;
+	return slot;
+}
+
+int folder_publish_removals(struct desk *desk, const struct id *directory)
+{
+	for (;;) {
+		const struct id *inside = directory;
+		struct slot *leaf = NULL, *slot;
+		while ((slot = waiting_in(desk, inside))) {
+			leaf = slot;
+			if (slot->what != WHAT_DIRECTORY)
+				break;
+			inside = &slot->directory_id;
+		}
+		int err = leaf ? publish_alone(leaf) : 0;
+		if (err < 0 || !leaf)
+			return err;
+	}
+}
+
 int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 {
 	struct signed_head *heads = calloc(count, sizeof(*heads));
@@ -546,18 +505,21 @@ int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 
 	for (size_t i = 0; i < count; i++)
 		slot_hold(slots[i]);
-	for (size_t i = 0; err == 0 && i < count; i++) {
-		facts[i] = slots[i]->fact;
+	for (size_t i = 0; err == 0 && i < count; i++)
 		if (slots[i]->shown)
 			err = folder_publish(desk, &slots[i]->folder->id);
-	}
-	if (err == 0)
+		else if (slots[i]->what == WHAT_DIRECTORY)
+			err = folder_publish_removals(desk, &slots[i]->directory_id);
+	if (err == 0) {
+		for (size_t i = 0; i < count; i++)
+			facts[i] = slots[i]->fact;
 		err = slots_sign(desk, slots, count, heads);
-	for (size_t i = 0; heads && facts && i < count; i++) {
-		if (err == 0)
-			slot_signed(slots[i], &heads[i]);
-		else
-			slots[i]->fact = facts[i];
+		for (size_t i = 0; i < count; i++) {
+			if (err == 0)
+				slot_signed(slots[i], &heads[i]);
+			else
+				slots[i]->fact = facts[i];
+		}
 	}
 	for (size_t i = 0; i < count; i++)
 		slot_drop(slots[i]);
@@ -594,88 +556,107 @@ int folder_publish(struct desk *desk, const struct id *directory)
 		}
 		if (!top)
 			return 0;
-		struct signed_head head = { 0 };
-		int err = slots_sign(desk, &top, 1, &head);
+		int err = publish_alone(top);
 		if (err < 0)
 			return err;
-		slot_signed(top, &head);
-		slot_settle(top); /* callers hold what they still need */
 	}
 }
 
 /* ---- seal ---- */
 
 /* Signs a save of a published chain at once. */
-static int save_now(struct slot *slot, const struct save *save)
+static int sign_now(struct store_txn *txn, struct slot *slot, const struct save *save, struct signed_head *head)
 {
-	struct signed_head head = { .head = slot->head, .document = slot->document };
+	head->head = slot->head;
+	head->document = slot->document;
+	slot_wait(slot, 0);
+	int err = sign_save(txn, slot, save, head);
+	if (err == 0)
+		err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, &head->head);
+	return err == 0 ? fact_put(txn, slot) : err;
+}
+
+/* Queues a save of a new name until its window ends. */
+static int queue_up(struct store_txn *txn, struct slot *slot, const struct save *save)
+{
+	int err = slot_push_save(slot, save);
+
+	if (err < 0)
+		return err;
+	if (!slot->waiting)
+		slot_wait(slot, clock_now_ms(slot->desk->clock) + slot->desk->options.window_ms);
+	err = fact_put(txn, slot);
+	return err == 0 ? attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL) : err;
+}
+
+bool slot_has_text(const struct slot *slot, const struct save *save)
+{
+	return slot->text && slot->mode == save->mode && slot->text->content.size == save->text->content.size &&
+	       id_equal(&slot->text->content.digest, &save->text->content.digest);
+}
+
+int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, struct taking *t)
+{
+	*t = (struct taking){ .queue_count = slot->queue_count, .seen = slot->seen, .seen_count = slot->seen_count,
+			      .what = slot->what, .shown = slot->shown, .fact = slot->fact, .due_ms = slot->due_ms };
+	t->chain = slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
+	slot->shown = true;
+	slot->seen = NULL;
+	slot->seen_count = 0;
+	slot->what = WHAT_VERSION;
+	return t->chain ? sign_now(txn, slot, save, &t->head) : queue_up(txn, slot, save);
+}
+
+void slot_take_end(struct slot *slot, const struct save *save, const struct taking *t, int err)
+{
+	if (err < 0) {
+		if (slot->queue_count > t->queue_count)
+			save_finish(&slot->queue[--slot->queue_count]);
+		slot->shown = t->shown;
+		slot->seen = t->seen;
+		slot->seen_count = t->seen_count;
+		slot->what = t->what;
+		slot->fact = t->fact;
+		slot_wait(slot, t->due_ms);
+		return;
+	}
+	free(t->seen);
+	if (t->chain) {
+		slot->head = t->head.head;
+		slot->document = t->head.document;
+	}
+	slot->mode = save->mode;
+	slot_set_text(slot, save->text);
+}
+
+static int take_save(struct slot *slot, const struct save *save)
+{
 	struct store_txn *txn;
-	bool fact = slot->fact;
+	struct taking taking;
 
 	int err = store_begin(slot->desk->store, true, &txn);
 	if (err < 0)
 		return err;
-	err = sign_save(txn, slot, save, &head);
-	if (err == 0)
-		err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, &head.head);
-	if (err == 0)
-		err = fact_forget(txn, slot);
+	err = slot_take_begin(txn, slot, save, &taking);
 	if (err == 0)
 		err = store_commit(txn);
 	else
 		store_abort(txn);
-	if (err < 0) {
-		slot->fact = fact;
-		return err;
-	}
-	slot->head = head.head;
-	slot->document = head.document;
-	slot_wait(slot, 0);
-	return 0;
-}
-
-/* Queues a save of a new name until its window ends. */
-static int save_later(struct slot *slot, const struct save *save)
-{
-	struct store_txn *txn;
-	bool waiting = slot->waiting;
-
-	int err = slot_push_save(slot, save);
-	if (err < 0)
-		return err;
-	if (!waiting)
-		slot_wait(slot, clock_now_ms(slot->desk->clock) + slot->desk->options.window_ms);
-	err = store_begin(slot->desk->store, true, &txn);
-	if (err == 0) {
-		err = fact_put(txn, slot);
-		if (err == 0)
-			err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL);
-		if (err == 0)
-			err = store_commit(txn);
-		else
-			store_abort(txn);
-	}
-	if (err < 0) {
-		save_finish(&slot->queue[--slot->queue_count]);
-		if (!waiting)
-			slot_wait(slot, 0);
-	}
+	slot_take_end(slot, save, &taking, err);
 	return err;
 }
 
 int slot_take_save(struct slot *slot, const struct save *save)
 {
-	bool chain = slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
+	int err = take_save(slot, save);
 
-	int err = chain ? save_now(slot, save) : save_later(slot, save);
-	if (err < 0)
-		return err;
-	slot->shown = true;
-	slot_clear_seen(slot);
-	slot->what = WHAT_VERSION;
-	slot->mode = save->mode;
-	slot_set_text(slot, save->text);
-	return 0;
+	/* More saves wait than one fact holds: their window ends here. */
+	if (err == -EMSGSIZE && slot->shown && slot->queue_count > 0) {
+		err = slot_publish(slot);
+		if (err == 0)
+			err = take_save(slot, save);
+	}
+	return err;
 }
 
 static bool is_unchanged(const struct file *file)
@@ -714,6 +695,8 @@ static int drop_draft(struct slot *slot)
 
 static void file_sealed(struct file *file)
 {
+	if (file->slot && file->slot->draft_of == file)
+		file->slot->draft_of = NULL;
 	body_unref(file->base);
 	file->base = body_ref(file->draft);
 	file->base_mode = file->mode;
@@ -739,7 +722,7 @@ int file_seal(struct file *file)
 	if (is_unchanged(file)) {
 		err = drop_draft(slot);
 	} else {
-		struct save save = slot->draft;
+		struct save save = slot->draft; /* this file's: a flush puts that of another away */
 		bool fresh = !slot->published && slot->queue_count == 0;
 		save.time_ms = clock_time_ms(desk->clock);
 		if (!fresh || save.text->content.size == 0)

@@ -49,8 +49,9 @@ static int sign_waiting(struct desk *desk, struct desk_slot at)
 
 	if (err == 0 && slot && slot->file && slot->file->dirty && slot->file->flushed)
 		err = file_seal(slot->file);
-	slot = slot_find(desk, &at.directory, at.name);
-	return err == 0 && slot && slot->waiting ? slot_publish(slot) : err;
+	while (err == 0 && (slot = slot_find(desk, &at.directory, at.name)) && slot->waiting)
+		err = slot_publish(slot);
+	return err;
 }
 
 int desk_set_head(struct desk *desk, struct desk_slot at, const struct id *version)
@@ -176,13 +177,14 @@ static bool must_stay(struct desk *desk, const struct slot *slot)
 	       desk->options.busy(desk->options.context, &slot->folder->id, slot->name);
 }
 
-static int publish_due(struct desk *desk, uint64_t now_ms)
+/* Signs some of what is due up to a time. How many slots it looked at, or an error. */
+static int publish_due(struct desk *desk, uint64_t now_ms, uint64_t due_ms)
 {
 	struct slot *slots[PUBLISH_MAX];
-	size_t count = 0, saves = 0;
+	size_t count = 0, saves = 0, seen = 0;
 	struct slot *slot, *next;
 
-	for (slot = desk->due; slot && slot->due_ms <= now_ms && count < PUBLISH_MAX; slot = next) {
+	for (slot = desk->due; slot && slot->due_ms <= due_ms && count < PUBLISH_MAX; slot = next, seen++) {
 		next = slot->due_next;
 		if (must_stay(desk, slot)) {
 			slot_wait(slot, now_ms + desk->options.window_ms);
@@ -193,16 +195,20 @@ static int publish_due(struct desk *desk, uint64_t now_ms)
 		saves += slot->queue_count;
 		slots[count++] = slot;
 	}
-	if (count == 0)
-		return 0;
-	int err = slots_publish(desk, slots, count);
+	for (size_t i = 0; i < count; i++)
+		slot_hold(slots[i]);
+	int err = count ? slots_publish(desk, slots, count) : 0;
 	/* One that cannot be signed must not keep the others waiting. */
-	for (size_t i = 0; err < 0 && count > 1 && i < count; i++)
-		if (slot_publish(slots[i]) < 0)
+	int failed = err;
+	for (size_t i = 0; failed < 0 && i < count; i++) {
+		int alone = count > 1 ? slot_publish(slots[i]) : failed;
+		if (alone < 0)
 			slot_wait(slots[i], now_ms + RETRY_MS);
-	if (err < 0 && count == 1)
-		slot_wait(slots[0], now_ms + RETRY_MS);
-	return err;
+		err = i == 0 || alone < 0 ? alone : err;
+	}
+	for (size_t i = 0; i < count; i++)
+		slot_drop(slots[i]);
+	return err < 0 ? err : (int)seen;
 }
 
 static uint64_t next_due(const struct desk *desk)
@@ -235,7 +241,7 @@ uint64_t desk_tick(struct desk *desk)
 	for (int i = 0; (next_ms = seal_idle(desk, now_ms)) <= now_ms && i < 64; i++)
 		;
 	for (int i = 0; next_due(desk) <= now_ms && i < 64; i++)
-		publish_due(desk, now_ms);
+		publish_due(desk, now_ms, now_ms);
 	if (next_due(desk) < next_ms)
 		next_ms = next_due(desk);
 	bool sync = now_ms - desk->synced_ms >= JOURNAL_SYNC_MS;
@@ -255,14 +261,26 @@ uint64_t desk_tick(struct desk *desk)
 int desk_publish_all(struct desk *desk)
 {
 	struct file *file, *next;
-	int err = 0;
+	int err = 0, sealed;
 
 	desk_lock(desk);
+	uint64_t now_ms = clock_now_ms(desk->clock);
 	DL_FOREACH_SAFE(desk->files, file, next)
-		if (file->dirty && file->slot && file->flushed && !file->busy)
-			file_seal(file);
-	for (int i = 0; desk->due && err == 0 && i < 100000; i++)
-		err = publish_due(desk, UINT64_MAX - desk->options.window_ms - RETRY_MS - 1);
+		if (file->dirty && file->slot && file->flushed && !file->busy) {
+			sealed = file_seal(file);
+			err = err == 0 ? sealed : err;
+		}
+	size_t left = 0;
+	for (const struct slot *slot = desk->due; slot; slot = slot->due_next)
+		left++;
+	/* What must stay is due again at the end of the list; of a long queue the rest is due at once. */
+	while (err == 0 && (left > 0 || next_due(desk) <= now_ms)) {
+		int seen = publish_due(desk, now_ms, UINT64_MAX);
+		err = seen < 0 ? seen : 0;
+		left -= left < (size_t)seen ? left : (size_t)seen;
+		if (seen == 0)
+			break;
+	}
 	desk_unlock(desk);
 	return err;
 }

@@ -105,6 +105,12 @@ struct unified {
 	bool started;
 };
 
+/* As diff(1) does: a count of one is left out. */
+static void put_range(struct bytes *out, const char *mark, int start, int lines)
+{
+	bytes_put_format(out, lines == 1 ? "%s%d" : "%s%d,%d", mark, start, lines);
+}
+
 static int put_hunk(const git_diff_delta *delta, const git_diff_hunk *hunk, void *payload)
 {
 	struct unified *u = payload;
@@ -114,8 +120,9 @@ static int put_hunk(const git_diff_delta *delta, const git_diff_hunk *hunk, void
 		put_header(u->out, "+++ ", 'b', u->after->name);
 		u->started = true;
 	}
-	bytes_put_format(u->out, "@@ -%d,%d +%d,%d @@\n",
-			 hunk->old_start, hunk->old_lines, hunk->new_start, hunk->new_lines);
+	put_range(u->out, "@@ -", hunk->old_start, hunk->old_lines);
+	put_range(u->out, " +", hunk->new_start, hunk->new_lines);
+	bytes_put_text(u->out, " @@\n");
 	return bytes_error(u->out);
 }
 

@@ -3,7 +3,8 @@
  *
  * An entry lives if the index names its place: a record's, a piece's, a local
  * fact's.  Marks live on, so that a rebuilt index does not bring back what they
- * dropped.  Pieces that no version and nothing that waits names (drafts that
+ * dropped; and so does the forgetting of a fact while a segment before it has dead
+ * entries, for one of them may be that fact.  Pieces that no version and nothing that waits names (drafts that
  * came to nothing) lose their rows first, when all is asked for.
  */
 #include <errno.h>
@@ -25,7 +26,8 @@ struct gc {
 	uint8_t *needed; /* a bit a piece number */
 	uint64_t needed_max;
 	uint64_t live_bytes, all_bytes;
-	int error; /* of a callback */
+	bool clean_before; /* no segment before this one has dead entries */
+	int error;         /* of a callback */
 };
 
 /* ---- which pieces are needed ---- */
@@ -84,18 +86,9 @@ static int need_record(struct gc *gc, uint64_t number)
 	return err;
 }
 
-/* A fact of what waits names pieces in its saves: any 32 bytes in it that name a piece keep that piece. */
-static int need_waiting(struct gc *gc, const uint8_t *value, size_t size)
+static int need_waiting(void *context, const struct content *content)
 {
-	struct id name;
-	uint64_t number;
-
-	for (size_t i = 0; i + ID_SIZE <= size; i++) {
-		memcpy(name.bytes, value + i, ID_SIZE);
-		if (store_number(gc->txn, NUMBER_PIECE, &name, &number) == 0)
-			need(gc, number);
-	}
-	return 0;
+	return need_content(context, content);
 }
 
 static int find_needed(struct gc *gc)
@@ -117,41 +110,53 @@ static int find_needed(struct gc *gc)
 	int err = store_local_range(gc->txn, LOCAL_PENDING, "", 0, &range);
 	while (err == 0 && (more = index_range_next(&range)) > 0) {
 		store_local_row(&range, &key, &key_size, &value, &value_size);
-		err = need_waiting(gc, value, value_size);
+		err = pending_each_content(value, value_size, need_waiting, gc);
 	}
 	index_range_close(&range);
 	return err < 0 ? err : more;
+}
+
+static int forget_rows(struct gc *gc)
+{
+	struct index_range range;
+	struct bytes dead;
+	int more;
+
+	int err = index_range_open(&range, gc->txn->index, TABLE_PIECE, NULL, 0);
+	if (err < 0)
+		return err;
+	bytes_init(&dead, SIZE_MAX / 2);
+	while ((more = index_range_next(&range)) > 0) {
+		struct wire w;
+		wire_init(&w, range.key, range.key_size);
+		uint64_t number = wire_u64_be(&w);
+		if (number <= gc->needed_max && !(gc->needed[number / 8] & (1u << (number % 8))))
+			bytes_put(&dead, range.key, 8);
+	}
+	index_range_close(&range);
+	err = more < 0 ? more : bytes_error(&dead);
+	for (size_t i = 0; err == 0 && i + 8 <= dead.size; i += 8)
+		err = index_delete(gc->txn->index, TABLE_PIECE, dead.data + i, 8);
+	bytes_finish(&dead);
+	return err;
 }
 
 /* Forgets the rows of pieces that nothing needs; their entries are dead from then on. */
 static int forget_unneeded(struct store *store)
 {
 	struct gc gc = { .store = store };
-	struct index_range range;
-	int more = 0;
 
 	int err = store_begin(store, true, &gc.txn);
 	if (err < 0)
 		return err;
+	/* A batch may count on pieces that nothing names yet. */
+	if (store->batches > 0) {
+		store_abort(gc.txn);
+		return 0;
+	}
 	err = find_needed(&gc);
 	if (err == 0)
-		err = index_range_open(&range, gc.txn->index, TABLE_PIECE, NULL, 0);
-	if (err == 0) {
-		struct bytes dead;
-		bytes_init(&dead, SIZE_MAX / 2);
-		while ((more = index_range_next(&range)) > 0) {
-			struct wire w;
-			wire_init(&w, range.key, range.key_size);
-			uint64_t number = wire_u64_be(&w);
-			if (number <= gc.needed_max && !(gc.needed[number / 8] & (1u << (number % 8))))
-				bytes_put(&dead, range.key, 8);
-		}
-		index_range_close(&range);
-		err = more < 0 ? more : bytes_error(&dead);
-		for (size_t i = 0; err == 0 && i + 8 <= dead.size; i += 8)
-			err = index_delete(gc.txn->index, TABLE_PIECE, dead.data + i, 8);
-		bytes_finish(&dead);
-	}
+		err = forget_rows(&gc);
 	free(gc.needed);
 	if (err == 0)
 		return store_commit(gc.txn);
@@ -205,6 +210,21 @@ static int local_row(const struct journal_entry *entry, struct row *out)
 	return 0;
 }
 
+static bool forgets(const struct journal_entry *entry)
+{
+	struct cbor_reader r;
+	size_t size;
+
+	if (entry->kind != KIND_LOCAL)
+		return false;
+	cbor_reader_init(&r, entry->bytes, entry->size);
+	cbor_get_array(&r, 3, 3);
+	cbor_get_uint(&r, UINT8_MAX);
+	cbor_get_bytes(&r, 0, SIZE_MAX, &size);
+	cbor_get_bytes(&r, 0, SIZE_MAX, &size);
+	return !r.failed && size == 0;
+}
+
 static int find_row(struct gc *gc, const struct journal_entry *entry, struct row *out)
 {
 	switch (entry->kind) {
@@ -244,7 +264,7 @@ static bool is_live(void *context, const struct journal_entry *entry)
 		err = read_row(gc, &row, &value, &size, &place);
 	/* A record that the index does not know (damaged chain) is not ours to destroy. */
 	if (err == -ENOENT)
-		return entry->kind == KIND_RECORD;
+		return entry->kind == KIND_RECORD || (!gc->clean_before && forgets(entry));
 	return err < 0 || place == entry->place;
 }
 
@@ -294,37 +314,85 @@ static int set_moving(struct store *store, const char *value)
 	return err;
 }
 
-static int rewrite_segment(struct store *store, uint32_t segment, bool all, struct gc_report *report)
+static int replace_segment(struct gc *gc, uint32_t segment)
 {
-	struct gc gc = { .store = store };
+	struct journal *journal = gc->store->journal;
 
-	int err = set_moving(store, "1");
+	int err = journal_compact_prepare(journal, segment, is_live, move_row, gc);
+	if (err < 0)
+		return err;
+	err = gc->error;
 	if (err == 0)
-		err = store_begin(store, true, &gc.txn);
+		err = journal_compact_commit(journal, segment);
+	if (err < 0)
+		journal_compact_abandon(journal, segment);
+	return err;
+}
+
+/* The index names places of the file that was replaced: "moving" stays, and the next start rebuilds it. */
+static void set_stale(struct store *store)
+{
+	pthread_mutex_lock(&store->write_lock);
+	store->stale = true;
+	pthread_mutex_unlock(&store->write_lock);
+}
+
+/* *clean: no segment before this one has dead entries; then whether this is so after it. */
+static int rewrite_segment(struct store *store, uint32_t segment, bool all, bool *clean, struct gc_report *report)
+{
+	struct gc gc = { .store = store, .clean_before = *clean };
+
+	int err = store_begin(store, true, &gc.txn);
 	if (err < 0)
 		return err;
 	err = journal_scan_segment(store->journal, segment, count_live, NULL, &gc);
 	bool wanted = err == 0 && gc.live_bytes < gc.all_bytes && (all || gc.live_bytes * 2 < gc.all_bytes);
-	if (wanted)
-		err = journal_compact_prepare(store->journal, segment, is_live, move_row, &gc);
-	if (wanted && err == 0) {
-		err = gc.error;
-		if (err == 0)
-			err = journal_compact_commit(store->journal, segment);
-		else
-			journal_compact_abandon(store->journal, segment);
-	}
-	if (err < 0 || !wanted) {
+	*clean = *clean && (wanted || gc.live_bytes == gc.all_bytes);
+	if (!wanted) {
 		store_abort(gc.txn);
-	} else {
+		return err;
+	}
+	/* Readers who find something else at a place wait for the commit. */
+	atomic_store(&store->moving, true);
+	err = replace_segment(&gc, segment);
+	if (err == 0) {
 		err = store_commit(gc.txn);
 		if (err < 0)
-			return err; /* "moving" stays: the next start rebuilds */
+			set_stale(store);
+	} else {
+		store_abort(gc.txn);
+	}
+	atomic_store(&store->moving, false);
+	if (err == 0) {
 		report->segments_rewritten++;
 		report->bytes_freed += gc.all_bytes - gc.live_bytes;
 	}
+	return err;
+}
+
+static int rewrite_segments(struct store *store, const uint32_t *segments, size_t count, bool all,
+			    struct gc_report *report)
+{
+	bool clean = true;
+
+	if (count == 0)
+		return 0;
+	int err = set_moving(store, "1");
+	if (err < 0)
+		return err;
+	for (size_t i = 0; err == 0 && i < count; i++)
+		err = rewrite_segment(store, segments[i], all, &clean, report);
 	int cleared = set_moving(store, "0");
 	return err < 0 ? err : cleared;
+}
+
+static int rotate(struct store *store)
+{
+	/* Not while a transaction has planned places. */
+	pthread_mutex_lock(&store->write_lock);
+	int err = journal_rotate(store->journal);
+	pthread_mutex_unlock(&store->write_lock);
+	return err;
 }
 
 int store_gc(struct store *store, bool all, struct gc_report *out)
@@ -336,12 +404,12 @@ int store_gc(struct store *store, bool all, struct gc_report *out)
 	if (err == 0 && all)
 		err = forget_unneeded(store);
 	if (err == 0 && all)
-		err = journal_rotate(store->journal);
+		err = rotate(store);
 	if (err == 0)
 		err = journal_sync(store->journal);
 	size_t count = err == 0 ? journal_segments(store->journal, segments, SEGMENTS_MAX) : 0;
-	for (size_t i = 0; err == 0 && i + 1 < count; i++)
-		err = rewrite_segment(store, segments[i], all, &report);
+	if (err == 0 && count > 0)
+		err = rewrite_segments(store, segments, count - 1, all, &report); /* not the active one */
 	free(segments);
 	if (err == 0)
 		*out = report;

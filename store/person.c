@@ -261,6 +261,26 @@ static bool statement_of(const struct record *record, struct id *out_subject, ui
 	}
 }
 
+/*
+ * Of two statements of one millisecond: by (device, seq, id), so that of one device the
+ * later one holds. 1 if `id` comes after the row.
+ */
+static int comes_after(struct store_txn *txn, const struct id *id, const struct record_row *row)
+{
+	struct record_row other;
+	struct id mine, theirs;
+
+	int err = log_find_record(txn, id, &other);
+	if (err < 0)
+		return err;
+	if (other.log == row->log)
+		return other.seq != row->seq ? other.seq > row->seq : id_compare(&other.id, &row->id) > 0;
+	err = store_number_id(txn, NUMBER_DEVICE, row->log, &mine);
+	if (err == 0)
+		err = store_number_id(txn, NUMBER_DEVICE, other.log, &theirs);
+	return err < 0 ? err : id_compare(&theirs, &mine) > 0;
+}
+
 /* 1 if what is there is newer. */
 static int is_outdone(struct store_txn *txn, const struct row *key, const struct record_row *row)
 {
@@ -272,7 +292,7 @@ static int is_outdone(struct store_txn *txn, const struct row *key, const struct
 		return err == -ENOENT ? 0 : err;
 	uint64_t time_ms = wire_u64(&w);
 	wire_id(&w, &id);
-	return time_ms != row->time_ms ? time_ms > row->time_ms : id_compare(&id, &row->id) > 0;
+	return time_ms != row->time_ms ? time_ms > row->time_ms : comes_after(txn, &id, row);
 }
 
 static int said_apply(struct store_txn *txn, uint64_t person, const struct record_row *row,

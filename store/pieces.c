@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <uthash.h>
 
 #include "store_private.h"
@@ -131,33 +132,60 @@ static int put_piece(struct store_txn *txn, const struct id *name, const struct 
 	return err < 0 ? err : piece_row_put(txn, name, text_id, size, place);
 }
 
+bool pieces_wait_moving(struct store *store)
+{
+	const struct timespec nap = { .tv_nsec = 1000000 };
+
+	for (int i = 0; i < 5000; i++) {
+		if (!atomic_load(&store->moving))
+			return i > 0;
+		nanosleep(&nap, NULL);
+	}
+	return false;
+}
+
+/* One look-up and read: -EAGAIN if something else stands at the place. */
+static ssize_t try_get(struct store *store, const struct id *name, uint8_t *buffer, size_t buffer_size)
+{
+	struct store_txn *txn;
+	struct piece_row row;
+	struct id found;
+	uint8_t kind;
+
+	int err = store_begin(store, false, &txn);
+	if (err < 0)
+		return err;
+	err = row_find(txn, name, &row);
+	store_abort(txn);
+	if (err < 0)
+		return err;
+	ssize_t size = journal_read(store->journal, row.place, &kind, buffer, buffer_size);
+	if (size < 0 && size != -EBADMSG && size != -ENOENT && size != -EMSGSIZE)
+		return size;
+	if (size != (ssize_t)(ID_SIZE + row.stored_size) || kind != KIND_PIECE)
+		return -EAGAIN;
+	id_of_bytes(&found, buffer + ID_SIZE, row.stored_size);
+	return id_equal(&found, name) ? (ssize_t)row.stored_size : -EAGAIN;
+}
+
 ssize_t pieces_get(void *context, const struct id *name, uint8_t *out, size_t out_size)
 {
 	struct store *store = context;
-	uint8_t buffer[ID_SIZE + PIECE_STORED_MAX], kind;
+	uint8_t buffer[ID_SIZE + PIECE_STORED_MAX];
 
 	/* Compaction may move an entry between the look-up and the read: then look again. */
-	for (int try = 0; try < 3; try++) {
-		struct store_txn *txn;
-		struct piece_row row;
-		int err = store_begin(store, false, &txn);
-		if (err < 0)
-			return err;
-		err = row_find(txn, name, &row);
-		store_abort(txn);
-		if (err < 0)
-			return err;
-		ssize_t size = journal_read(store->journal, row.place, &kind, buffer, sizeof(buffer));
-		if (size < 0 && size != -EBADMSG && size != -ENOENT)
-			return size;
-		if (size != (ssize_t)(ID_SIZE + row.stored_size) || kind != KIND_PIECE)
-			continue;
-		if (row.stored_size > out_size)
-			return -EMSGSIZE;
-		memcpy(out, buffer + ID_SIZE, row.stored_size);
-		return row.stored_size;
+	ssize_t size = -EAGAIN;
+	for (int try = 0; try < 3 && size == -EAGAIN; try++) {
+		size = try_get(store, name, buffer, sizeof(buffer));
+		if (size == -EAGAIN)
+			pieces_wait_moving(store);
 	}
-	return -EBADMSG;
+	if (size < 0)
+		return size == -EAGAIN ? -EBADMSG : size;
+	if ((size_t)size > out_size)
+		return -EMSGSIZE;
+	memcpy(out, buffer + ID_SIZE, (size_t)size);
+	return size;
 }
 
 ssize_t store_read_piece(struct store *store, const struct id *name, uint8_t *out, size_t out_size)
@@ -270,6 +298,10 @@ struct store_batch *store_batch_new(struct store *store)
 	if (batch) {
 		batch->store = store;
 		bytes_init(&batch->members, BATCH_SIZE_MAX + PIECE_STORED_MAX);
+		/* From now on no piece may go that it finds in the store. */
+		pthread_mutex_lock(&store->write_lock);
+		store->batches++;
+		pthread_mutex_unlock(&store->write_lock);
 	}
 	return batch;
 }
@@ -289,6 +321,9 @@ void store_batch_free(struct store_batch *batch)
 {
 	if (!batch)
 		return;
+	pthread_mutex_lock(&batch->store->write_lock);
+	batch->store->batches--;
+	pthread_mutex_unlock(&batch->store->write_lock);
 	batch_clear(batch);
 	bytes_finish(&batch->members);
 	free(batch);

@@ -248,8 +248,10 @@ int replay_index(struct store *store, const struct store_options *options, struc
 	if (err == 0)
 		err = load_counters(store);
 	if (err == 0)
+		err = load_cookie(store);
+	if (err == 0)
 		err = replay_tail(store, options);
 	if (err < 0)
 		return why_set(why, err, "the index cannot be built from the journal: %s", why_errno(err));
-	return load_cookie(store);
+	return 0;
 }

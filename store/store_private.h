@@ -28,6 +28,8 @@ struct store {
 	pthread_mutex_t write_lock; /* held by the one write transaction */
 	struct counters counters;   /* under write_lock */
 	atomic_uint_least64_t cookie;
+	unsigned batches;           /* under write_lock: alive; what they name is needed */
+	atomic_bool moving;         /* a segment is being replaced: places may be of either file */
 	bool stale; /* under write_lock: the index fell behind the journal; writing is refused */
 };
 
@@ -65,6 +67,15 @@ int piece_row_put(struct store_txn *txn, const struct id *name, const struct id 
 		  uint32_t stored_size, journal_place place);
 int piece_row_forget(struct store_txn *txn, const struct id *name);
 ssize_t pieces_get(void *context, const struct id *name, uint8_t *out, size_t out_size);
+
+/* Waits while a segment is being replaced, for who read something else at a place; bounded. False: nothing moves. */
+bool pieces_wait_moving(struct store *store);
+
+/* ---- desk_facts.c ---- */
+
+/* The texts that a LOCAL_PENDING fact names. Stops at nonzero and returns it. */
+int pending_each_content(const uint8_t *value, size_t size,
+			 int (*visit)(void *context, const struct content *content), void *context);
 
 /* ---- local.c ---- */
 

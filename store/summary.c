@@ -22,7 +22,7 @@ struct fact {
 	bool stands;      /* an entry: it stands, unless it is replaced as well. Else: it is replaced */
 	uint32_t index;   /* the entry's */
 	struct id record; /* that says so; of an entry: the entry's */
-	uint64_t time_ms; /* of the record that says so */
+	uint64_t seq;     /* of the record that says so */
 	size_t key_size;  /* of bytes, what they are about: array head, subject */
 	size_t size;
 	uint8_t bytes[];  /* as they will be written */
@@ -61,8 +61,8 @@ static int compare_entry(const struct fact *a, const struct fact *b)
 
 static int compare_age(const struct fact *a, const struct fact *b)
 {
-	if (a->time_ms != b->time_ms)
-		return a->time_ms < b->time_ms ? -1 : 1;
+	if (a->seq != b->seq)
+		return a->seq < b->seq ? -1 : 1;
 	return id_compare(&a->record, &b->record);
 }
 
@@ -159,7 +159,7 @@ static int take_entry(struct facts *facts, const struct record_row *row, const s
 		      uint32_t index, const struct entry *entry, struct bytes *b)
 {
 	bool own = record->field == FIELD_VERSION;
-	struct fact fact = { .section = SUMMARY_ENTRIES, .time_ms = row->time_ms };
+	struct fact fact = { .section = SUMMARY_ENTRIES, .seq = row->seq };
 
 	cbor_put_array(b, 4);
 	cbor_put_id(b, &entry->directory);
@@ -282,7 +282,7 @@ static uint8_t section_of(uint64_t field)
 
 static int take_record(struct facts *facts, const struct record_row *row, const struct record *record, struct bytes *b)
 {
-	struct fact fact = { .section = section_of(row->field), .record = row->id, .time_ms = row->time_ms };
+	struct fact fact = { .section = section_of(row->field), .record = row->id, .seq = row->seq };
 
 	if (fact.section == SUMMARY_ENTRIES)
 		return take_entries(facts, row, record, b);

@@ -39,11 +39,14 @@ static struct world {
 	size_t row_count;
 } world;
 
-static void require(bool condition)
+static void require_at(bool condition, int line)
 {
-	if (!condition)
-		abort();
+	if (condition)
+		return;
+	fprintf(stderr, "not so: fuzz_control.c:%d\n", line);
+	abort();
 }
+#define require(condition) require_at(condition, __LINE__)
 
 /* ---- the store ---- */
 
@@ -177,6 +180,8 @@ static void write_row(const struct row *row, uint32_t process, const char *text,
 	int err = control_write(&world.host, &node, process, text, size, &why);
 	require(err <= 0);
 	if (err < 0) {
+		if (!why.text[0])
+			fprintf(stderr, "%s: no sentence goes with %d\n", row->name, err);
 		require(why.text[0] != '\0');
 		require(journal_place_now() == place);
 		read_node(&node, 0, &after);

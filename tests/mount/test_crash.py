@@ -3,6 +3,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -101,6 +102,31 @@ def test_a_removal_in_the_window_is_kept(mount):
     time.sleep(3)
     assert not os.path.exists(mount.path('notes.md'))
     assert mount.texts('notes.md') == [b'one\n']
+
+
+@pytest.mark.parametrize('signed', [False, True], ids=['in the window', 'signed'])
+def test_directories_links_and_modes_are_kept(mount, signed):
+    write(mount.path('notes.md'), 'one\n')
+    mount.wait_signed('notes.md')
+    os.chmod(mount.path('notes.md'), 0o640)
+    os.mkdir(mount.path('private'), 0o750)
+    os.mkdir(mount.path('private/below'), 0o700)
+    os.symlink('notes.md', mount.path('link.md'))
+    write(mount.path('private/run.sh'), '#!/bin/sh\n')
+    os.chmod(mount.path('private/run.sh'), 0o750)
+    if signed:
+        mount.wait_signed('link.md', 'private/run.sh')
+    before = {path: os.lstat(mount.path(path)) for path in
+              ('', 'notes.md', 'private', 'private/below', 'link.md', 'private/run.sh')}
+    mount.kill9()
+    mount.mount()
+    assert os.readlink(mount.path('link.md')) == 'notes.md'
+    for path, was in before.items():
+        found = os.lstat(mount.path(path))
+        assert (path, stat.filemode(found.st_mode), found.st_size) == (path, stat.filemode(was.st_mode), was.st_size)
+        assert (path, found.st_ino) == (path, was.st_ino)
+        if stat.S_ISREG(was.st_mode):
+            assert (path, found.st_mtime_ns // 10**6) == (path, was.st_mtime_ns // 10**6)
 
 
 def test_names_and_scratch_are_kept(mount):

@@ -117,19 +117,19 @@ static void writes_unified_diffs(void **state)
 		{ "three lines of context", { "a", SPAN("1\n2\n3\n4\n5\n6\n7\n8\n9\n") }, { "a", SPAN("1\n2\n3\n4\n\n6\n7\n8\n9\n") },
 		  "--- a/a\n+++ b/a\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+\n 6\n 7\n 8\n" },
 		{ "no newline at the end", { "a", SPAN("x") }, { "a", SPAN("y") },
-		  "--- a/a\n+++ b/a\n@@ -1,1 +1,1 @@\n-x\n\\ No newline at end of file\n+y\n\\ No newline at end of file\n" },
-		{ "new", { NULL, SPAN("") }, { "a", SPAN("x\n") }, "--- /dev/null\n+++ b/a\n@@ -0,0 +1,1 @@\n+x\n" },
-		{ "removed", { "a", SPAN("x\n") }, { NULL, SPAN("") }, "--- a/a\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-x\n" },
-		{ "emptied", { "a", SPAN("x\n") }, { "a", SPAN("") }, "--- a/a\n+++ b/a\n@@ -1,1 +0,0 @@\n-x\n" },
-		{ "CRLF", { "a", SPAN("x\r\n") }, { "a", SPAN("x\n") }, "--- a/a\n+++ b/a\n@@ -1,1 +1,1 @@\n-x\r\n+x\n" },
+		  "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-x\n\\ No newline at end of file\n+y\n\\ No newline at end of file\n" },
+		{ "new", { NULL, SPAN("") }, { "a", SPAN("x\n") }, "--- /dev/null\n+++ b/a\n@@ -0,0 +1 @@\n+x\n" },
+		{ "removed", { "a", SPAN("x\n") }, { NULL, SPAN("") }, "--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n" },
+		{ "emptied", { "a", SPAN("x\n") }, { "a", SPAN("") }, "--- a/a\n+++ b/a\n@@ -1 +0,0 @@\n-x\n" },
+		{ "CRLF", { "a", SPAN("x\r\n") }, { "a", SPAN("x\n") }, "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-x\r\n+x\n" },
 		{ "name with a space", { "a b", SPAN("x\n") }, { "\xc3\xa4", SPAN("") },
-		  "--- a/a b\t\n+++ b/\xc3\xa4\n@@ -1,1 +0,0 @@\n-x\n" },
+		  "--- a/a b\t\n+++ b/\xc3\xa4\n@@ -1 +0,0 @@\n-x\n" },
 		{ "name that would add lines", { "a\n+b", SPAN("x\n") }, { "\"\\", SPAN("") },
-		  "--- \"a/a\\012+b\"\n+++ \"b/\\\"\\\\\"\n@@ -1,1 +0,0 @@\n-x\n" },
+		  "--- \"a/a\\012+b\"\n+++ \"b/\\\"\\\\\"\n@@ -1 +0,0 @@\n-x\n" },
 		{ "binary", { "a", SPAN("x\0") }, { "b", SPAN("x") }, "Binary files a/a and b/b differ\n" },
 		{ "new binary", { NULL, SPAN("") }, { "b", SPAN("\0") }, "Binary files /dev/null and b/b differ\n" },
 		{ "not UTF-8 is text", { "a", SPAN("\xff\n") }, { "a", SPAN("\xfe\n") },
-		  "--- a/a\n+++ b/a\n@@ -1,1 +1,1 @@\n-\xff\n+\xfe\n" },
+		  "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-\xff\n+\xfe\n" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -151,7 +151,7 @@ static void keeps_maximum_of_buffer(void **state)
 	for (size_t size_max = 0; size_max < 40; size_max++) {
 		bytes_init(&out, size_max);
 		int err = diff_unified(&before, &after, &out);
-		assert_int_equal(err, size_max < strlen("--- a/a\n+++ b/a\n@@ -1,1 +1,1 @@\n-x\n+y\n") ? -EMSGSIZE : 0);
+		assert_int_equal(err, size_max < strlen("--- a/a\n+++ b/a\n@@ -1 +1 @@\n-x\n+y\n") ? -EMSGSIZE : 0);
 		bytes_finish(&out);
 	}
 	bytes_init(&out, 10);

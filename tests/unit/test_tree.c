@@ -363,6 +363,31 @@ static void a_removed_folder_shows_again_if_something_was_saved_in_it(void **sta
 	expect_listing(p, &p->a, &f, "deep");
 }
 
+static void a_removed_folder_shows_for_the_sake_of_one_last_in_it(void **state)
+{
+	struct pair *p = *state;
+
+	struct id d = directory_at(&p->a, &p->person, "d"), e = directory_at(&p->a, &d, "e");
+	meet_each_other(&p->a, &p->b);
+	remove_at(&p->a, &d, "e");
+	save_at(&p->b, &e, "n", "meanwhile");
+	meet_each_other(&p->a, &p->b);
+	expect_both(p, &d, "e/");
+	remove_at(&p->a, &p->person, "d");
+	meet_each_other(&p->a, &p->b);
+	expect_both(p, &p->person, "d/");
+	expect_both(p, &d, "e/");
+	/* Put back by its name, it is where it was. */
+	struct store_txn *txn = txn_begin(&p->a, true);
+	struct record *record = entries_begin();
+	entries_put(txn, record, &p->person, "d", WHAT_DIRECTORY, &d);
+	entries_say(txn, record);
+	txn_commit(txn);
+	meet_each_other(&p->a, &p->b);
+	expect_both(p, &p->person, "d/");
+	expect_both(p, &e, "n");
+}
+
 static void a_folder_nobody_made_shows_under_its_short_id(void **state)
 {
 	struct pair *p = *state;
@@ -577,16 +602,23 @@ static void a_group_is_a_root_and_shows_nowhere_else(void **state)
 	assert_true(id_equal(&parent, &group));
 	store_abort(txn);
 
-	/* b's member hears of the entries before it hears of the group: until then they are a folder nobody made. */
+	/* Who hears of entries before the group sees a folder nobody made, until then. */
+	meet_each_other(&p->a, &p->b);
+	save_at(&p->b, &group, "beans.md", "green");
 	struct test_store c;
 	test_store_make(&c, 9);
+	send_log(&p->b, &c);
 	struct parcels *of_a = parcels_of(&p->a, &p->a.key.public);
-	txn = txn_begin(&c, true);
-	for (size_t i = 0; i < of_a->count; i++)
+	char short_id[ID_SHORT_SIZE + 2];
+	id_format_short(short_id, &group);
+	strcat(short_id, "/");
+	for (size_t i = 0; i < of_a->count; i++) {
+		txn = txn_begin(&c, true);
 		assert_int_equal(parcel_accept(txn, &of_a->items[i]), 0);
-	txn_commit(txn);
-	expect_listing(p, &c, &p->person, "");
-	expect_listing(p, &c, &group, "tomatoes.md beds/");
+		txn_commit(txn);
+		expect_listing(p, &c, &p->person, i == 1 ? short_id : "");
+	}
+	expect_listing(p, &c, &group, "beans.md tomatoes.md beds/");
 	parcels_free(of_a);
 	test_store_remove(&c);
 }
@@ -633,6 +665,7 @@ int main(void)
 		TEST(the_same_folder_made_twice_is_one),
 		TEST(a_save_moves_with_its_renamed_folder),
 		TEST(a_removed_folder_shows_again_if_something_was_saved_in_it),
+		TEST(a_removed_folder_shows_for_the_sake_of_one_last_in_it),
 		TEST(a_folder_nobody_made_shows_under_its_short_id),
 		TEST(moves_into_one_another_leave_no_ring),
 		TEST(a_folder_at_two_names_shows_at_the_newest),

@@ -1,0 +1,114 @@
+/* desk_seen.c - what a process saw and saved (S6, S7). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "desk_private.h"
+
+static void seen_key(struct seen_key *out, uint32_t process, const struct slot *slot)
+{
+	memset(out, 0, sizeof(*out));
+	out->process = process;
+	id_of_bytes(&out->slot, slot->key, slot->key_size);
+}
+
+static void seen_put(struct desk *desk, const struct seen_key *key, const struct id *version, const struct id *digest)
+{
+	struct process_seen *seen;
+
+	HASH_FIND(hh, desk->seen, key, sizeof(*key), seen);
+	if (seen) {
+		HASH_DEL(desk->seen, seen);
+	} else if (HASH_COUNT(desk->seen) >= PROCESSES_MAX) {
+		seen = desk->seen; /* the one longest unused */
+		HASH_DEL(desk->seen, seen);
+	} else {
+		seen = calloc(1, sizeof(*seen));
+		if (!seen)
+			return; /* only a guess at a better parent is lost */
+	}
+	seen->key = *key;
+	seen->version = *version;
+	seen->digest = *digest;
+	seen->at_ms = clock_now_ms(desk->clock);
+	HASH_ADD(hh, desk->seen, key, sizeof(seen->key), seen);
+}
+
+/* A shell has seen what the programs that it ran saved: those above a saver that know the slot learn of it. */
+static void seen_tell_parents(struct desk *desk, uint32_t process, const struct slot *slot,
+			      const struct id *version, const struct id *digest)
+{
+	struct process_seen *seen;
+	struct seen_key key;
+
+	for (int depth = 0; desk->options.parent_process && depth < 16; depth++) {
+		process = desk->options.parent_process(desk->options.context, process);
+		if (process <= 1)
+			return;
+		seen_key(&key, process, slot);
+		HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
+		if (seen)
+			seen_put(desk, &key, version, digest);
+	}
+}
+
+/* Does any other process have a memory of this slot? Walking up costs system calls. */
+static bool seen_by_others(struct desk *desk, const struct seen_key *mine)
+{
+	const struct process_seen *seen;
+
+	for (seen = desk->seen; seen; seen = seen->hh.next)
+		if (seen->key.process != mine->process && id_equal(&seen->key.slot, &mine->slot))
+			return true;
+	return false;
+}
+
+void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version,
+	       const struct id *digest)
+{
+	struct seen_key key;
+
+	if (process == 0)
+		return;
+	seen_key(&key, process, slot);
+	seen_put(desk, &key, version, digest);
+}
+
+void seen_note_save(struct desk *desk, uint32_t process, const struct slot *slot)
+{
+	struct seen_key key;
+
+	if (process == 0 || !slot->text)
+		return;
+	seen_key(&key, process, slot);
+	if (seen_by_others(desk, &key))
+		seen_tell_parents(desk, process, slot, &slot->head, &slot->text->content.digest);
+	seen_put(desk, &key, &slot->head, &slot->text->content.digest);
+}
+
+bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version)
+{
+	struct process_seen *seen;
+	struct seen_key key;
+
+	if (process == 0)
+		return false;
+	seen_key(&key, process, slot);
+	HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
+	if (!seen || id_is_zero(&seen->version))
+		return false;
+	*out_version = seen->version;
+	return true;
+}
+
+bool seen_copy(struct desk *desk, uint32_t process, const struct id *digest, struct id *out_version)
+{
+	uint64_t now_ms = clock_now_ms(desk->clock);
+	struct process_seen *seen = desk->seen ? ELMT_FROM_HH(desk->seen->hh.tbl, desk->seen->hh.tbl->tail) : NULL;
+
+	for (; seen && process != 0 && now_ms - seen->at_ms <= desk->options.window_ms; seen = seen->hh.prev)
+		if (seen->key.process == process && !id_is_zero(&seen->version) && id_equal(&seen->digest, digest)) {
+			*out_version = seen->version;
+			return true;
+		}
+	return false;
+}
