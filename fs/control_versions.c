@@ -342,16 +342,27 @@ int diffs_stat(struct control_call *c, struct stat *out)
 
 #define PIECE_NAME_SIZE 80
 
-static void piece_name(char out[PIECE_NAME_SIZE], uint64_t position, const struct id *name)
+/* Four digits, or as many as the most pieces of such a text need: names sort as the pieces do. */
+static int position_width(uint64_t text_size)
+{
+	int width = 4;
+
+	for (uint64_t limit = 10000; text_size / PIECE_TEXT_MIN >= limit; limit *= 10)
+		width++;
+	return width;
+}
+
+static void piece_name(char out[PIECE_NAME_SIZE], int width, uint64_t position, const struct id *name)
 {
 	char id[ID_TEXT_SIZE + 1];
 
 	id_format(id, name);
-	snprintf(out, PIECE_NAME_SIZE, "%04llu-%s.gz", (unsigned long long)position, id);
+	snprintf(out, PIECE_NAME_SIZE, "%0*llu-%s.gz", width, (unsigned long long)position, id);
 }
 
 struct piece_walk {
 	uint64_t position, after;  /* after: visits those at this position and later */
+	int width;
 	struct control_node child;
 	const char *wanted;        /* a name; or */
 	control_visit visit;
@@ -367,7 +378,7 @@ static int walk_piece(void *context, const struct piece_ref *ref, bool is_list)
 	if (w->child.number < w->after)
 		return 0;
 	w->child.version = ref->name;
-	piece_name(name, w->child.number, &ref->name);
+	piece_name(name, w->width, w->child.number, &ref->name);
 	if (w->wanted)
 		return strcmp(name, w->wanted) == 0 ? 1 : -ENOENT;
 	return w->visit(w->context, name, w->child.number + 1, &w->child);
@@ -384,6 +395,7 @@ static int walk_pieces(struct control_call *c, struct piece_walk *w)
 	int err = call_current(c, content, NULL);
 	if (err < 0)
 		return err == -ENOENT ? 0 : err;
+	w->width = position_width(content->size);
 	return content_each(store_piece_cache(c->host->store), store_pieces(c->host->store), content, false,
 			    walk_piece, w);
 }
@@ -391,17 +403,11 @@ static int walk_pieces(struct control_call *c, struct piece_walk *w)
 int pieces_lookup(struct control_call *c, const char *name, struct control_node *out)
 {
 	struct piece_walk w = { .wanted = name };
-	int64_t position;
-	char digits[8];
-	size_t size = strcspn(name, "-");
+	size_t digits = strspn(name, "0123456789");
 
-	if (size < 4 || size >= sizeof(digits))
+	if (digits < 4 || digits > 12 || name[digits] != '-')
 		return -ENOENT;
-	memcpy(digits, name, size);
-	digits[size] = '\0';
-	if (!parse_position(digits, &position) || position < 0)
-		return -ENOENT;
-	w.after = (uint64_t)position;
+	w.after = strtoull(name, NULL, 10);
 	int found = walk_pieces(c, &w);
 	if (found <= 0)
 		return found < 0 ? found : -ENOENT;

@@ -478,8 +478,8 @@ static int each_item(void *context, const struct tree_item *item)
 	if (stop != 0)
 		return stop;
 	const struct slot *slot = each->own ? slot_find(each->desk, &item->directory, item->slot_name) : NULL;
-	if (slot && !slot->shown)
-		return 0;
+	if (slot && (!slot->shown || !slot->published))
+		return 0; /* gone, or among the extra */
 	if (slot) {
 		item_of_slot(slot, &each->item);
 		memcpy(each->item.name, item->name, sizeof(item->name));

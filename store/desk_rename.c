@@ -346,7 +346,7 @@ static int rename_exchange(struct slot *from, struct slot *to)
 }
 
 /* May a directory take this name? An empty one there gives way. */
-static int make_way(struct desk *desk, struct desk_slot at, struct slot **to)
+static int make_way(struct desk *desk, const struct slot *from, struct desk_slot at, struct slot **to)
 {
 	struct slot *slot = *to;
 
@@ -355,7 +355,7 @@ static int make_way(struct desk *desk, struct desk_slot at, struct slot **to)
 	int err = slot->shown ? folder_publish_removals(desk, &slot->directory_id) : 0;
 	if (err < 0)
 		return err;
-	if (slot->shown && !slot->published)
+	if (slot->shown && !(slot->published && from->published))
 		err = remove_source(slot);
 	else if (slot->waiting)
 		err = slot_publish(slot);
@@ -404,7 +404,7 @@ static int rename_held(struct desk *desk, struct slot *from, struct slot **to, s
 	struct folder *folder = folder_get(desk, &at.directory);
 	if (!folder)
 		return -ENOMEM;
-	err = make_way(desk, at, to);
+	err = make_way(desk, from, at, to);
 	return err < 0 ? err : move_slot(from, folder, at.name);
 }
 

@@ -333,8 +333,11 @@ static int sign_save(struct store_txn *txn, struct slot *slot, const struct save
 	struct id parent = id_is_zero(&save->parent) ? head->head : save->parent;
 	struct id document = head->document, next;
 
-	if (id_is_zero(&head->head) && !id_is_zero(&save->fork_of))
-		return sign_fork(txn, slot, save, head);
+	if (id_is_zero(&head->head) && !id_is_zero(&save->fork_of)) {
+		if (is_version(txn, save, &save->fork_of))
+			return sign_fork(txn, slot, save, head);
+		parent = save->fork_of; /* of another mode, it descends from there */
+	}
 	if (is_version(txn, save, &head->head))
 		return 0;
 	/* The very bytes that the saver saw, put back over another's: a version of the other. */

@@ -195,7 +195,7 @@ static int source_open(struct version_list *list, const struct tree_document *do
 	struct version_source *source = &list->sources[list->count];
 	uint64_t number, last_ms;
 
-	*source = (struct version_source){ .document = document->document,
+	*source = (struct version_source){ .document = document->document, .placed_ms = document->placed_ms,
 					   .limit_ms = document->stands ? UINT64_MAX : document->last_ms };
 	int err = store_number(list->txn, NUMBER_DOCUMENT, &document->document, &number);
 	if (err < 0 || before_ms == 0)
@@ -239,14 +239,14 @@ static int list_open(struct version_list *list, const struct list_at *at, uint64
 
 int version_list_open(struct version_list *list, struct store_txn *txn, const struct list_at *at)
 {
-	*list = (struct version_list){ .txn = txn };
+	*list = (struct version_list){ .txn = txn, .at = *at };
 	return list_open(list, at, UINT64_MAX);
 }
 
 int version_list_open_backwards(struct version_list *list, struct store_txn *txn, const struct list_at *at,
 				uint64_t before_ms)
 {
-	*list = (struct version_list){ .txn = txn, .backwards = true };
+	*list = (struct version_list){ .txn = txn, .at = *at, .backwards = true };
 	return list_open(list, at, before_ms);
 }
 
@@ -278,14 +278,21 @@ static struct version_source *first_source(const struct version_list *list)
 	return first;
 }
 
-int version_list_next(struct version_list *list, struct version_row *out)
+/* 1 if a version of the source's document belongs to the slot's list. */
+static int is_listed(const struct version_list *list, const struct version_source *source, const struct version_row *row)
 {
-	struct version_source *source = first_source(list);
+	if (row->time_ms > source->limit_ms)
+		return 0;
+	if (row->time_ms <= source->placed_ms)
+		return 1;
+	return tree_is_made_at(list->txn, list->at.person, list->at.directory, list->at.name, row->number, row->time_ms);
+}
+
+static int read_row(const struct version_source *source, struct version_row *out)
+{
 	struct version_row row;
 	struct wire key, value;
 
-	if (!source)
-		return 0;
 	wire_init(&key, source->range.key + 8, source->range.key_size - 8);
 	row.document = source->document;
 	row.time_ms = wire_u64_be(&key);
@@ -296,20 +303,38 @@ int version_list_next(struct version_list *list, struct version_row *out)
 	row.size = wire_u64(&value);
 	row.log = wire_u64(&value);
 	row.mode = (enum mode)wire_u8(&value);
-	if (wire_finish(&key) < 0 || wire_finish(&value) < 0)
-		return -EBADMSG;
-	int err = source_next(source, list->backwards);
-	if (err < 0)
-		return err;
 	*out = row;
-	return 1;
+	return wire_finish(&key) < 0 || wire_finish(&value) < 0 ? -EBADMSG : 0;
+}
+
+int version_list_next(struct version_list *list, struct version_row *out)
+{
+	struct version_source *source;
+	struct version_row row;
+
+	while ((source = first_source(list)) != NULL) {
+		int err = read_row(source, &row);
+		int listed = err == 0 ? is_listed(list, source, &row) : err;
+		if (listed >= 0)
+			err = source_next(source, list->backwards);
+		if (err < 0 || listed < 0)
+			return err < 0 ? err : listed;
+		if (!listed)
+			continue;
+		*out = row;
+		return 1;
+	}
+	return 0;
 }
 
 int version_list_contains(const struct version_list *list, const struct version_row *row)
 {
 	for (size_t i = 0; i < list->count; i++)
-		if (id_equal(&list->sources[i].document, &row->document) && row->time_ms <= list->sources[i].limit_ms)
-			return 1;
+		if (id_equal(&list->sources[i].document, &row->document)) {
+			int listed = is_listed(list, &list->sources[i], row);
+			if (listed != 0)
+				return listed;
+		}
 	return 0;
 }
 

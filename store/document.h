@@ -43,9 +43,9 @@ int document_version(struct store_txn *txn, const struct id *version, struct ver
 bool document_is_leaf(struct store_txn *txn, uint64_t record_number);
 
 /*
- * The versions shown at a slot, oldest first: all versions of
- * the documents that stand there, and of those that once stood there the versions up to
- * the last entry there. Streams: memory does not grow with the count.
+ * The versions shown at a slot, oldest first: of the documents that ever stood there those saved
+ * there, and all up to the newest that came there from elsewhere (by a rename or a copy); of
+ * documents that do not stand there now none after the last entry there. Streams: memory does not grow with the count.
  * `from` (0: the first) skips that many; `index` counts from 0. Stops at nonzero and returns it.
  */
 int document_each(struct store_txn *txn, const struct id *person, const struct id *directory,

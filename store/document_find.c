@@ -209,7 +209,7 @@ static int find_id(struct store_txn *txn, const struct list_at *at, const struct
 			continue;
 		}
 		format_stamp(text, row.time_ms);
-		if (!version_list_contains(&list, &row) || (stamp && memcmp(stamp, text, STAMP_SIZE) != 0))
+		if (version_list_contains(&list, &row) <= 0 || (stamp && memcmp(stamp, text, STAMP_SIZE) != 0))
 			continue;
 		if (result == 0)
 			err = -ENOTUNIQ;

@@ -19,21 +19,23 @@ int document_node(struct store_txn *txn, uint64_t record, struct version_node *o
 
 struct version_source {
 	struct id document;
-	uint64_t limit_ms; /* versions up to then are shown here */
+	uint64_t limit_ms;  /* versions up to then are shown here */
+	uint64_t placed_ms; /* later ones only if they were saved here: a copy's are the copy's */
 	struct index_range range;
 	bool live; /* the range is at a row */
-};
-
-struct version_list {
-	struct store_txn *txn;
-	bool backwards;
-	struct version_source *sources;
-	size_t count;
 };
 
 struct list_at { /* a slot */
 	const struct id *person, *directory;
 	const char *name;
+};
+
+struct version_list {
+	struct store_txn *txn;
+	struct list_at at; /* borrowed */
+	bool backwards;
+	struct version_source *sources;
+	size_t count;
 };
 
 /* From the oldest; or backwards, from the newest before a time (UINT64_MAX: of all). */

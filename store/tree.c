@@ -334,12 +334,27 @@ static struct row waiting_key(uint64_t version, const struct slot_name *name)
 	return key;
 }
 
-static int put_path(struct store_txn *txn, const struct slot_name *name, uint64_t document, uint64_t time_ms)
+/* Raises both times of a document at a name: of its last entry, and of the last version that was made elsewhere. */
+static int put_path(struct store_txn *txn, const struct slot_name *name, uint64_t document, uint64_t time_ms,
+		    uint64_t placed_ms)
 {
-	struct row key = slot_key(name);
+	struct row key = slot_key(name), value = { .size = 0 };
+	uint64_t last_ms = 0, last_placed_ms = 0;
+	struct wire w;
 
 	row_u64_be(&key, document);
-	return raise_time(txn, TABLE_PATH, &key, time_ms);
+	int err = row_get(txn, TABLE_PATH, &key, &w);
+	if (err < 0 && err != -ENOENT)
+		return err;
+	if (err == 0) {
+		last_ms = wire_u64(&w);
+		last_placed_ms = wire_u64(&w);
+	}
+	if (err == 0 && last_ms >= time_ms && last_placed_ms >= placed_ms)
+		return 0;
+	row_u64(&value, last_ms > time_ms ? last_ms : time_ms);
+	row_u64(&value, last_placed_ms > placed_ms ? last_placed_ms : placed_ms);
+	return row_put(txn, TABLE_PATH, &key, &value);
 }
 
 /* The document was put at this name; or will turn out to have been, when its record comes. */
@@ -351,7 +366,8 @@ static int note_path(struct application *a, const struct change *c)
 		return 0;
 	if (c->item.document)
 		return put_path(a->txn, &c->name, c->item.document,
-				c->version_ms > time_ms ? c->version_ms : time_ms);
+				c->version_ms > time_ms ? c->version_ms : time_ms,
+				c->target == c->item.record ? 0 : c->version_ms);
 	struct row key = waiting_key(c->target, &c->name);
 	return raise_time(a->txn, TABLE_STAND, &key, time_ms);
 }
@@ -536,7 +552,7 @@ int tree_apply_version(struct store_txn *txn, const struct record_row *row, uint
 	int found;
 
 	while ((found = take_waiting(txn, row->number, name, &slot, &time_ms)) > 0) {
-		int err = put_path(txn, &slot, document, time_ms > row->time_ms ? time_ms : row->time_ms);
+		int err = put_path(txn, &slot, document, time_ms > row->time_ms ? time_ms : row->time_ms, row->time_ms);
 		if (err == 0)
 			err = version_came(txn, row, document, &slot);
 		if (err < 0)

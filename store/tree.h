@@ -88,8 +88,12 @@ int tree_standing(struct store_txn *txn, const struct id *person, const struct i
 struct tree_document {
 	struct id document;
 	uint64_t last_ms;
+	uint64_t placed_ms; /* the newest time of a version put there that was saved elsewhere; 0: none */
 	bool stands; /* a version of it stands there now */
 };
+/* Did this version record make its entry at that slot? 1, 0 or an error. */
+int tree_is_made_at(struct store_txn *txn, const struct id *person, const struct id *directory, const char *name,
+		    uint64_t record, uint64_t time_ms);
 int tree_documents(struct store_txn *txn, const struct id *person, const struct id *directory,
 		   const char *name, struct tree_document *out, size_t count_max);
 /*
@@ -111,7 +115,7 @@ uint64_t tree_cookie(struct store *store);
 int tree_set_cookie(struct store_txn *txn, const struct id *person, const struct id *directory,
 		    const char *name, uint64_t cookie);
 
-/* The id a new directory gets: BLAKE2b-256("mootfs directory 1" NUL parent name n), n a little-endian u32, the least not in use. */
+/* The id a new directory gets: BLAKE2b-256("mootfs directory 1" NUL parent name n), n a little-endian u32, the least that no standing entry uses: a removed directory comes back as itself. */
 int tree_new_directory_id(struct store_txn *txn, const struct id *parent, const char *name, struct id *out);
 
 /*

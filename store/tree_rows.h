@@ -85,6 +85,8 @@ struct placement { /* an entry that names a directory, or where it shows against
 
 /* The newest standing (or dead) entry that names a directory. -ENOENT: none. */
 int placed_newest(struct store_txn *txn, uint64_t person, uint64_t directory, bool standing, struct placement *out);
+/* TABLE_PLACED's key: directory, person, standing u8, ... */
+#define PLACED_STANDING_AT 16
 int placed_put(struct store_txn *txn, const struct slot_name *name, uint64_t directory, bool standing,
 	       const struct slot_item *item);
 int placed_delete(struct store_txn *txn, uint64_t person, uint64_t directory, bool standing,

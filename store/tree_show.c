@@ -509,6 +509,7 @@ static int read_document(struct store_txn *txn, const struct index_range *range,
 	wire_init(&value, range->value, range->value_size);
 	uint64_t document = wire_u64_be(&key);
 	out->last_ms = wire_u64(&value);
+	out->placed_ms = wire_u64(&value);
 	if (wire_finish(&key) < 0 || wire_finish(&value) < 0)
 		return -EBADMSG;
 	out->stands = false;
@@ -541,6 +542,20 @@ int tree_documents(struct store_txn *txn, const struct id *person, const struct 
 	index_range_close(&range);
 	slot_finish(&slot);
 	return err < 0 ? err : (int)count;
+}
+
+int tree_is_made_at(struct store_txn *txn, const struct id *person, const struct id *directory, const char *name,
+		    uint64_t record, uint64_t time_ms)
+{
+	struct slot_name slot_name = { .name = name, .size = strlen(name) };
+	struct entry_row entry;
+
+	int err = store_number(txn, NUMBER_ENTITY, person, &slot_name.person);
+	if (err == 0)
+		err = store_number(txn, NUMBER_DIRECTORY, directory, &slot_name.directory);
+	if (err == 0)
+		err = entry_get(txn, &slot_name, time_ms, record, 0, &entry);
+	return err == -ENOENT ? 0 : err < 0 ? err : 1;
 }
 
 int tree_placements(struct store_txn *txn, const struct id *person, const struct id *directory,
@@ -578,6 +593,28 @@ int tree_placements(struct store_txn *txn, const struct id *person, const struct
 
 /* ---- new directories ---- */
 
+/* Does an entry that stands name it, of whatever person? 1, 0 or an error. */
+static int is_in_use(struct store_txn *txn, const struct id *id)
+{
+	struct index_range range;
+	uint64_t number;
+	int found = 0;
+
+	int err = store_number(txn, NUMBER_DIRECTORY, id, &number);
+	if (err < 0)
+		return err == -ENOENT ? 0 : err;
+	struct row prefix = row_of(number);
+	err = row_range(txn, TABLE_PLACED, &prefix, &range);
+	while (err == 0 && found == 0 && (err = index_range_next(&range)) > 0) {
+		err = 0;
+		found = range.key_size > PLACED_STANDING_AT && range.key[PLACED_STANDING_AT];
+		if (!found && range.key_size <= PLACED_STANDING_AT)
+			err = -EBADMSG;
+	}
+	index_range_close(&range);
+	return err < 0 ? err : found;
+}
+
 int tree_new_directory_id(struct store_txn *txn, const struct id *parent, const char *name, struct id *out)
 {
 	static const char label[] = "mootfs directory 1";
@@ -587,11 +624,10 @@ int tree_new_directory_id(struct store_txn *txn, const struct id *parent, const 
 		const struct span spans[] = { { label, sizeof(label) }, { parent->bytes, ID_SIZE },
 					      { name, strlen(name) }, { little, sizeof(little) } };
 		struct id id;
-		uint64_t number;
 
 		id_of_spans(&id, spans, sizeof(spans) / sizeof(spans[0]));
-		int err = store_number(txn, NUMBER_DIRECTORY, &id, &number);
-		if (err == -ENOENT) {
+		int err = is_in_use(txn, &id);
+		if (err == 0) {
 			*out = id;
 			return 0;
 		}

@@ -367,7 +367,8 @@ static void lose_open(struct run *r, int directory, int name, bool crashed)
 	} else if (f->created || f->maybe.bytes) {
 		/* Gone, or what stood there before. */
 		ssize_t size = shown_text(r, directory, name);
-		CHECK(r, size < 0 ? !f->draft.bytes : copy_is(&f->maybe, r->buffer, (size_t)size) || is_known(r, (size_t)size),
+		CHECK(r, size < 0 ? !f->draft.bytes : copy_is(&f->maybe, r->buffer, (size_t)size) ||
+		      copy_is(&f->draft, r->buffer, (size_t)size) || is_known(r, (size_t)size),
 		      "%s shows what never stood there: %zd bytes", names[name], size);
 		if (size < 0) {
 			leave_name(n);
@@ -610,7 +611,8 @@ static void close_handle(struct run *r, struct model_handle *h)
 	TRACE(r, "handle %d", (int)(h - r->handles));
 	if (chance_below(&r->chance, 4) > 0)
 		CHECK(r, handle_flush(h->handle) == 0, "flush");
-	CHECK(r, handle_release(h->handle) == 0, "release");
+	int err = handle_release(h->handle);
+	CHECK(r, err == 0, "release: %d", err);
 	if (h->changed)
 		seal(r, h->file);
 	file_put(h->file);
