@@ -96,8 +96,10 @@ void folder_touch(struct desk *desk, const struct id *id)
 {
 	struct folder *folder = folder_get(desk, id);
 
-	if (folder)
-		folder->time_ns = clock_time_ns(desk->clock);
+	if (!folder)
+		return;
+	folder->time_ns = clock_time_ns(desk->clock);
+	folder->touched = true;
 }
 
 static size_t slot_key(uint8_t *key, const struct id *directory, const char *name)
@@ -716,6 +718,7 @@ int desk_close(struct desk *desk)
 			err = err == 0 ? sealed : err;
 		}
 	}
+	folders_keep(desk);
 	DL_FOREACH_SAFE(desk->files, file, next_file) {
 		DL_DELETE(desk->files, file);
 		file_detach(file);

@@ -17,6 +17,7 @@
 #include "desk_private.h"
 #include "store_private.h"
 
+#define FOLDERS_KEPT_MAX 512 /* in one transaction */
 #define QUEUE_MAX 4096 /* saves of one slot in one window */
 
 static size_t fact_key(uint8_t *out, const struct id *directory, const char *name)
@@ -345,4 +346,44 @@ int attributes_get(struct desk *desk, struct store_txn *txn, const struct id *di
 	if (name[0] != '\0' && mode != MODE_LINK) /* the x bit is the version's */
 		out->permissions = mode == MODE_EXECUTABLE ? out->permissions | 0100 : out->permissions & ~0111u;
 	return cbor_reader_finish(&r);
+}
+
+int folders_keep(struct desk *desk)
+{
+	struct folder *folder, *next;
+	struct attributes a;
+	struct store_txn *txn = NULL;
+	size_t count = 0;
+	int err = 0;
+
+	for (folder = desk->folders; folder; folder = folder->hh.next)
+		count += folder->touched;
+	if (count == 0)
+		return 0;
+	err = store_begin(desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	count = 0;
+	HASH_ITER(hh, desk->folders, folder, next) {
+		if (!folder->touched || count == FOLDERS_KEPT_MAX)
+			continue;
+		count++;
+		err = attributes_get(desk, txn, &folder->id, "", NULL, 0, MODE_FILE, &a);
+		a.mtime_ns = a.ctime_ns = folder->time_ns;
+		if (err == 0)
+			err = attributes_put(txn, &folder->id, "", &a, NULL);
+		if (err < 0)
+			break;
+	}
+	if (err < 0) {
+		store_abort(txn);
+		return err;
+	}
+	err = store_commit(txn);
+	for (folder = desk->folders; err == 0 && folder && count > 0; folder = folder->hh.next)
+		if (folder->touched) {
+			folder->touched = false;
+			count--;
+		}
+	return err;
 }

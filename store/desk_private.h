@@ -40,6 +40,7 @@ struct folder { /* a directory as far as the desk must know it */
 	struct id id;
 	struct slot *slots;  /* list of those in it */
 	uint64_t time_ns;    /* of the last change of names; 0: none in this session */
+	bool touched;        /* and that is not in the journal yet */
 	UT_hash_handle hh;
 };
 
@@ -170,6 +171,7 @@ void slot_clear(struct slot *slot);
 int slot_push_save(struct slot *slot, const struct save *save); /* takes its own references */
 struct folder *folder_get(struct desk *desk, const struct id *id); /* NULL: no memory */
 void folder_touch(struct desk *desk, const struct id *id);
+int folders_keep(struct desk *desk); /* the times of those touched, in the journal */
 
 struct body *body_new(const struct content *content); /* NULL: no memory */
 struct body *body_ref(struct body *text);             /* takes NULL */

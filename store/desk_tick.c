@@ -245,8 +245,10 @@ uint64_t desk_tick(struct desk *desk)
 	if (next_due(desk) < next_ms)
 		next_ms = next_due(desk);
 	bool sync = now_ms - desk->synced_ms >= JOURNAL_SYNC_MS;
-	if (sync)
+	if (sync) {
 		desk->synced_ms = now_ms;
+		folders_keep(desk);
+	}
 	desk_unlock(desk);
 
 	store_tick(desk->store, &held_ms);
