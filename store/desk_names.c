@@ -253,7 +253,7 @@ int desk_rmdir(struct desk *desk, struct desk_slot at)
 
 /* ---- links ---- */
 
-static ssize_t memory_source(void *context, uint8_t *out, size_t size, uint64_t offset)
+ssize_t span_source(void *context, uint8_t *out, size_t size, uint64_t offset)
 {
 	const struct span *text = context;
 
@@ -300,7 +300,7 @@ int desk_symlink(struct desk *desk, struct desk_slot at, const char *target, uin
 		return text.size ? -ENAMETOOLONG : -ENOENT;
 	desk_lock(desk);
 	save.time_ms = clock_time_ms(desk->clock);
-	int err = store_text(desk, memory_source, &text, text.size, &save.text);
+	int err = store_text(desk, span_source, &text, text.size, &save.text);
 	if (err == 0)
 		err = slot_make_free(desk, at, WHAT_VERSION, &slot);
 	if (err == 0) {

@@ -250,6 +250,8 @@ int body_write(struct desk *desk, struct store_batch *batch, content_source sour
 void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version, const struct id *digest);
 void seen_note_save(struct desk *desk, uint32_t process, const struct slot *slot);
 bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version);
+/* A content_source over a struct span. */
+ssize_t span_source(void *context, uint8_t *out, size_t size, uint64_t offset);
 /* The version with these very bytes that the process read within the window (S7). */
 bool seen_copy(struct desk *desk, uint32_t process, const struct id *digest, struct id *out_version);
 

@@ -79,18 +79,6 @@ int desk_set_head(struct desk *desk, struct desk_slot at, const struct id *versi
 	return err;
 }
 
-static ssize_t span_source(void *context, uint8_t *out, size_t size, uint64_t offset)
-{
-	const struct span *text = context;
-
-	if (offset >= text->size)
-		return 0;
-	if (size > text->size - offset)
-		size = text->size - offset;
-	memcpy(out, (const uint8_t *)text->data + offset, size);
-	return (ssize_t)size;
-}
-
 /* Signs the merge in one transaction with its pieces. */
 static int sign_merge(struct slot *slot, struct store_batch *batch, const struct body *body,
 		      const struct id *parents, size_t parent_count, struct id *out_version)
