@@ -92,6 +92,18 @@ void file_free(struct file *file)
 	free(file);
 }
 
+void file_hold(struct file *file)
+{
+	file->handles++;
+}
+
+void file_drop(struct file *file)
+{
+	/* What could not be sealed (a full disk) is kept and tried again by the tick. */
+	if (--file->handles == 0 && !(file->dirty && file->slot))
+		file_free(file);
+}
+
 struct handle *handle_new(struct file *file, int flags, uint32_t process)
 {
 	struct handle *h = calloc(1, sizeof(*h));
@@ -445,11 +457,8 @@ int handle_release(struct handle *h)
 	if (h->changed)
 		err = file_seal(file);
 	file_wait(file);
-	file->handles--;
 	free(h);
-	/* What could not be sealed (a full disk) is kept and tried again by the tick. */
-	if (file->handles == 0 && !(file->dirty && file->slot))
-		file_free(file);
+	file_drop(file);
 	desk_unlock(desk);
 	return err;
 }
@@ -647,7 +656,9 @@ static int set_document_attributes(struct slot *slot, bool permissions)
 	if (!permissions || slot->mode == MODE_LINK)
 		return keep_document_attributes(slot);
 	if (file && file->dirty) {
+		file_hold(file);
 		file_wait(file); /* a draft of the old mode is being made */
+		file_drop(file);
 		if (slot->file == file && file->dirty) {
 			file->flushed = file->flushed && file->mode == mode;
 			file->mode = mode;

@@ -264,6 +264,8 @@ int folder_is_empty(struct desk *desk, const struct id *directory);
 
 struct file *file_new(struct slot *slot); /* the one that shows there; NULL: no memory */
 void file_free(struct file *file);
+void file_hold(struct file *file); /* as a handle does, while the lock may be dropped */
+void file_drop(struct file *file); /* frees it if it was the last */
 struct handle *handle_new(struct file *file, int flags, uint32_t process);
 
 void file_detach(struct file *file); /* its slot goes on without it */

@@ -345,6 +345,16 @@ static int rename_exchange(struct slot *from, struct slot *to)
 	return from->published && to->published ? exchange(from, to) : -EBUSY;
 }
 
+/* Others hold it while they wait for the lock: they find nothing there, under a name that no document can have. */
+static void set_aside(struct slot *slot)
+{
+	char name[NAME_SIZE_MAX + 1];
+
+	snprintf(name, sizeof(name), "/%p", (void *)slot);
+	slot_clear(slot);
+	slot_rename(slot, slot->folder, name);
+}
+
 /* May a directory take this name? An empty one there gives way. */
 static int make_way(struct desk *desk, const struct slot *from, struct desk_slot at, struct slot **to)
 {
@@ -368,7 +378,7 @@ static int make_way(struct desk *desk, const struct slot *from, struct desk_slot
 	*to = NULL;
 	slot = slot_find(desk, &at.directory, at.name);
 	if (slot)
-		return -EBUSY; /* an old file of that name is still open and unsaved */
+		set_aside(slot);
 	return 0;
 }
 

@@ -124,7 +124,7 @@ static int keep_draft(struct file *file, struct store_batch *batch, struct body 
 	return 0;
 }
 
-int file_flush(struct file *file)
+static int flush_held(struct file *file)
 {
 	struct body *body = NULL;
 
@@ -154,6 +154,15 @@ int file_flush(struct file *file)
 	}
 	body_unref(body);
 	store_batch_free(batch);
+	return err;
+}
+
+/* While the lock is dropped the last handle may go: the file must not go with it. */
+int file_flush(struct file *file)
+{
+	file_hold(file);
+	int err = flush_held(file);
+	file_drop(file);
 	return err;
 }
 
@@ -710,11 +719,11 @@ static void file_sealed(struct file *file)
 	pthread_cond_broadcast(&file->desk->idle);
 }
 
-int file_seal(struct file *file)
+static int seal_held(struct file *file)
 {
 	struct desk *desk = file->desk;
 
-	int err = file_flush(file);
+	int err = flush_held(file);
 	if (err < 0 || !file->dirty)
 		return err;
 	struct slot *slot = file->slot;
@@ -743,5 +752,13 @@ int file_seal(struct file *file)
 	}
 	if (err == 0)
 		file_sealed(file);
+	return err;
+}
+
+int file_seal(struct file *file)
+{
+	file_hold(file);
+	int err = seal_held(file);
+	file_drop(file);
 	return err;
 }

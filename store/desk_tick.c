@@ -147,13 +147,10 @@ static uint64_t seal_idle(struct desk *desk, uint64_t now_ms)
 			next_ms = due_ms < next_ms ? due_ms : next_ms;
 			continue;
 		}
-		file->handles++;
-		int err = file_seal(file);
-		file->handles--;
-		if (err < 0)
+		file_hold(file);
+		if (file_seal(file) < 0)
 			file->last_write_ms = now_ms;
-		if (file->handles == 0 && err == 0)
-			file_free(file);
+		file_drop(file);
 		return now_ms; /* the lock was dropped: begin again */
 	}
 	return next_ms;
@@ -204,11 +201,10 @@ static uint64_t next_due(const struct desk *desk)
 	return desk->due ? desk->due->due_ms : UINT64_MAX;
 }
 
-/* In idle time segments with more than half dead bytes are rewritten. */
-static void tidy_up(struct desk *desk, uint64_t now_ms)
+/* Idle time is there for rewriting segments with more than half dead bytes. */
+static bool is_idle(struct desk *desk, uint64_t now_ms)
 {
 	struct journal_stats stats;
-	struct gc_report report;
 
 	journal_stats(store_journal(desk->store), &stats);
 	if (stats.entries_appended != desk->appended) {
@@ -216,13 +212,14 @@ static void tidy_up(struct desk *desk, uint64_t now_ms)
 		desk->appended_ms = now_ms;
 	}
 	if (now_ms - desk->appended_ms < IDLE_MS || now_ms - desk->gc_ms < GC_MS)
-		return;
+		return false;
 	desk->gc_ms = now_ms;
-	store_gc(desk->store, false, &report);
+	return true;
 }
 
 uint64_t desk_tick(struct desk *desk)
 {
+	struct gc_report report;
 	uint64_t now_ms = clock_now_ms(desk->clock), next_ms, held_ms;
 
 	desk_lock(desk);
@@ -237,12 +234,14 @@ uint64_t desk_tick(struct desk *desk)
 		desk->synced_ms = now_ms;
 		folders_keep(desk);
 	}
+	bool idle = is_idle(desk, now_ms);
 	desk_unlock(desk);
 
 	store_tick(desk->store, &held_ms);
 	if (sync && !journal_is_synced(store_journal(desk->store)))
 		journal_sync(store_journal(desk->store));
-	tidy_up(desk, now_ms);
+	if (idle)
+		store_gc(desk->store, false, &report);
 	if (next_ms <= now_ms)
 		return 0;
 	return next_ms - now_ms < TICK_MS_MAX ? next_ms - now_ms : TICK_MS_MAX;

@@ -97,6 +97,25 @@ static int open_env(struct index *index, int directory_fd)
 	return translate(code);
 }
 
+/* A page that the file does not have would end the process when it is touched. */
+static int check_size(const struct index *index, int directory_fd)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	struct stat file;
+
+	int code = mdb_env_info(index->env, &info);
+	if (code == 0)
+		code = mdb_env_stat(index->env, &stat);
+	if (code != 0)
+		return translate(code);
+	if (fstatat(directory_fd, "index/data.mdb", &file, 0) < 0)
+		return -errno;
+	/* Pages 0 and 1 are there from the start; the last may not have been written yet where nothing was. */
+	uint64_t needed = (uint64_t)info.me_last_pgno * stat.ms_psize;
+	return (uint64_t)file.st_size < needed ? -EBADMSG : 0;
+}
+
 int index_open(struct index **out, int directory_fd, struct why *why)
 {
 	struct index *index = calloc(1, sizeof(*index));
@@ -105,6 +124,8 @@ int index_open(struct index **out, int directory_fd, struct why *why)
 	pthread_mutex_init(&index->lock, NULL);
 
 	int err = open_env(index, directory_fd);
+	if (err == 0)
+		err = check_size(index, directory_fd);
 	if (err == 0)
 		err = open_tables(index);
 	if (err < 0) {
@@ -136,9 +157,9 @@ int index_sync(struct index *index)
 
 int index_remove(int directory_fd)
 {
-	static const char *const files[] = { "index/data.mdb", "index/lock.mdb" };
+	static const char *const files[] = { "index/state", "index/data.mdb", "index/lock.mdb" };
 
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		if (unlinkat(directory_fd, files[i], 0) < 0 && errno != ENOENT)
 			return -errno;
 	return 0;

@@ -342,7 +342,6 @@ int store_batch_finish(struct store_batch *batch, struct store_txn *txn)
 		if (err < 0)
 			return err;
 	}
-	batch_clear(batch);
 	return 0;
 }
 
@@ -358,7 +357,10 @@ static int batch_flush(struct store_batch *batch)
 		store_abort(txn);
 		return err;
 	}
-	return store_commit(txn);
+	err = store_commit(txn);
+	if (err == 0)
+		batch_clear(batch);
+	return err;
 }
 
 static int batch_find_text(void *context, const struct id *text_id, struct piece_ref *out)

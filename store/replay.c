@@ -13,6 +13,7 @@
 #include "wire.h"
 
 #define INDEX_FORMAT "mootfs index 1" /* another text: built anew */
+#define STATE_PATH "index/state"
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 #define BATCH_ENTRIES 20000           /* applied in one transaction */
 #define BATCH_SIZE (32u * 1024 * 1024)
@@ -45,52 +46,50 @@ static bool meta_is(struct index_txn *txn, const char *name, const char *expecte
 	       size == strlen(expected) && memcmp(value, expected, size) == 0;
 }
 
-static int meta_put(struct index_txn *txn, const char *name, const char *value)
+/* index/state: format, boot id, and whether it was closed; beside the tables, since after a power cut those may be anything. */
+static int write_state(struct store *store, const char *state)
 {
-	return index_put(txn, TABLE_META, name, strlen(name), value, strlen(value));
+	char boot[40], text[128];
+
+	read_boot_id(boot);
+	int size = snprintf(text, sizeof(text), INDEX_FORMAT "\n%s\n%s\n", boot, state);
+	return file_replace(store->fd, STATE_PATH, 0600, text, (size_t)size);
 }
 
-/* May what is there be trusted? Right format, and closed cleanly or left by a process of this very boot. */
+/* May what is there be opened? Right format, and closed cleanly or left by a process of this very boot. */
+static bool state_is_usable(struct store *store)
+{
+	CLEANUP(cleanup_free) uint8_t *text = NULL;
+	char boot[40], format[32] = "", of[40] = "", state[8] = "";
+	size_t size;
+
+	read_boot_id(boot);
+	if (file_read(store->fd, STATE_PATH, 256, &text, &size) < 0 ||
+	    sscanf((const char *)text, "%31[^\n]\n%39[^\n]\n%7[^\n]", format, of, state) != 3)
+		return false;
+	return strcmp(format, INDEX_FORMAT) == 0 &&
+	       (strcmp(state, "closed") == 0 || (boot[0] && strcmp(of, boot) == 0));
+}
+
+/* And may what it says be trusted? */
 static bool index_is_usable(struct store *store)
 {
-	char boot[40];
 	struct index_txn *txn;
 	struct counters counters;
 
-	read_boot_id(boot);
 	if (index_begin(store->index, false, &txn) < 0)
 		return false;
-	bool usable = meta_is(txn, "format", INDEX_FORMAT) &&
-		      (meta_is(txn, "clean", "1") || (boot[0] && meta_is(txn, "boot", boot))) &&
-		      !meta_is(txn, "moving", "1");
-	if (usable)
-		usable = counters_load(store, txn, &counters) == 0 &&
-			 counters.covered <= journal_end(store->journal);
+	bool usable = !meta_is(txn, "moving", "1") && counters_load(store, txn, &counters) == 0 &&
+		      counters.covered <= journal_end(store->journal);
 	index_abort(txn);
 	return usable;
 }
 
-/* From here until a clean close the index says which boot wrote it. */
-static int mark_open(struct store *store)
+int replay_mark_closed(struct store *store)
 {
-	char boot[40];
-	struct index_txn *txn;
+	int err = index_sync(store->index);
 
-	read_boot_id(boot);
-	int err = index_begin(store->index, true, &txn);
-	if (err < 0)
-		return err;
-	err = meta_put(txn, "format", INDEX_FORMAT);
-	if (err == 0)
-		err = meta_put(txn, "boot", boot);
-	if (err == 0)
-		err = meta_put(txn, "clean", "0");
-	if (err < 0) {
-		index_abort(txn);
-		return err;
-	}
-	err = index_commit(txn);
-	return err < 0 ? err : index_sync(store->index);
+	return err < 0 ? err : write_state(store, "closed");
 }
 
 static int replay_begin(struct replay *r)
@@ -234,9 +233,9 @@ static int load_counters(struct store *store)
 
 int replay_index(struct store *store, const struct store_options *options, struct why *why)
 {
-	int err = index_open(&store->index, store->fd, options->reindex ? NULL : why);
+	int err = !options->reindex && state_is_usable(store) ? index_open(&store->index, store->fd, NULL) : -ENOENT;
 
-	if (err < 0 || options->reindex || !index_is_usable(store)) {
+	if (err < 0 || !index_is_usable(store)) {
 		index_close(store->index);
 		store->index = NULL;
 		err = index_remove(store->fd);
@@ -244,7 +243,7 @@ int replay_index(struct store *store, const struct store_options *options, struc
 			err = index_open(&store->index, store->fd, why);
 	}
 	if (err == 0)
-		err = mark_open(store);
+		err = write_state(store, "open");
 	if (err == 0)
 		err = load_counters(store);
 	if (err == 0)

@@ -175,24 +175,6 @@ int store_open(struct store **out, const char *path, const struct key *key,
 	return 0;
 }
 
-static int mark_clean(struct store *store)
-{
-	struct index_txn *txn;
-
-	int err = index_sync(store->index);
-	if (err == 0)
-		err = index_begin(store->index, true, &txn);
-	if (err < 0)
-		return err;
-	err = index_put(txn, TABLE_META, "clean", 5, "1", 1);
-	if (err < 0) {
-		index_abort(txn);
-		return err;
-	}
-	err = index_commit(txn);
-	return err < 0 ? err : index_sync(store->index);
-}
-
 int store_close(struct store *store)
 {
 	int err = 0;
@@ -202,7 +184,7 @@ int store_close(struct store *store)
 	if (store->journal)
 		err = journal_close(store->journal);
 	if (store->index && !store->stale && err == 0)
-		err = mark_clean(store);
+		err = replay_mark_closed(store);
 	index_close(store->index);
 	piece_cache_free(store->cache);
 	if (store->lock_fd >= 0)

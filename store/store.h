@@ -140,7 +140,7 @@ struct piece_store store_txn_pieces(struct store_txn *txn);
 struct store_batch;
 struct store_batch *store_batch_new(struct store *store); /* NULL: no memory */
 struct piece_store store_batch_pieces(struct store_batch *batch);
-int store_batch_finish(struct store_batch *batch, struct store_txn *txn); /* empty again after */
+int store_batch_finish(struct store_batch *batch, struct store_txn *txn); /* keeps them: once more if the transaction fails */
 void store_batch_free(struct store_batch *batch);
 /* A foreign piece, checked by the caller to be wanted: -EBADMSG if it does not inflate; 0 if kept, also before. */
 int store_accept_piece(struct store_txn *txn, const uint8_t *member, size_t size);

@@ -85,6 +85,8 @@ int local_apply(struct store_txn *txn, const uint8_t *bytes, size_t size, journa
 /* ---- replay.c ---- */
 
 /* Brings the index up to the journal; builds it anew where asked or needed. */
+/* The index is whole on disk: the next start may use it whatever boot it is. */
+int replay_mark_closed(struct store *store);
 int replay_index(struct store *store, const struct store_options *options, struct why *why);
 
 #endif
