@@ -20,6 +20,8 @@
 
 #define PUBLIC_SENTENCE "What is in the mount and is not scratch is public to every peer, old versions too."
 
+#define PROFILE_ENTRY_MAX 512 /* bytes of journal that `moot init` writes, at most */
+
 /* ---- init ---- */
 
 static bool is_nickname(const char *name)
@@ -72,6 +74,17 @@ static int write_profile(struct store *store, const char *name)
 	return err;
 }
 
+/* A journal without its key is somebody's work: a new key would be a stranger in it. One profile is a broken-off init. */
+static int check_no_journal(int fd, const char *path, struct why *why)
+{
+	struct stat st;
+
+	if (fstatat(fd, "journal/00000002.seg", &st, 0) < 0 &&
+	    (fstatat(fd, "journal/00000001.seg", &st, 0) < 0 || st.st_size <= PROFILE_ENTRY_MAX))
+		return 0;
+	return why_set(why, -EEXIST, "%s has a journal, but its key is missing: put the file `key` back, or move the folder away", path);
+}
+
 static int make_identity(const char *path, const char *name, const char *passphrase, struct key *key, struct why *why)
 {
 	struct store_options options = { .clock = clock_system(), .create = true };
@@ -86,7 +99,9 @@ static int make_identity(const char *path, const char *name, const char *passphr
 	key_create(key, &options.clock);
 	err = faccessat(fd, "key", F_OK, 0) == 0
 		      ? why_set(why, -EEXIST, "there is an identity at %s already; it is kept", path)
-		      : store_open(&store, path, key, &options, why);
+		      : check_no_journal(fd, path, why);
+	if (err == 0)
+		err = store_open(&store, path, key, &options, why);
 	if (err == 0) {
 		/* The key last: an init that breaks off can be begun again. */
 		err = write_profile(store, name);
@@ -360,6 +375,8 @@ int command_gc(int argc, char **argv)
 		return command_fail("%s", why.text);
 	err = store_gc(session.store, true, &report);
 	int closed = session_close(&session);
+	if (err == -EUCLEAN)
+		return command_fail("the journal is damaged, `moot verify` tells where; nothing was touched");
 	if (err < 0 || closed < 0)
 		return command_fail("the journal could not be rewritten: %s", why_errno(err < 0 ? err : closed));
 	printf("%" PRIu64 " segments rewritten, %" PRIu64 " bytes given back\n", report.segments_rewritten, report.bytes_freed);

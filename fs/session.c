@@ -50,8 +50,10 @@ int session_key(const char *path, struct key *out, struct why *why)
 	char passphrase[1024];
 
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return why_set(why, -errno, "%s cannot be opened: %s", path, strerror(errno));
 	if (fd < 0)
-		return why_set(why, -errno, "there is no data folder at %s; make one with `moot init`", path);
+		return why_set(why, -ENOENT, "there is no data folder at %s; make one with `moot init`", path);
 	int err = key_load(out, fd, NULL, why);
 	if (err == -ENOKEY) {
 		err = session_ask("passphrase: ", passphrase, sizeof(passphrase));

@@ -54,6 +54,27 @@ static int sign_waiting(struct desk *desk, struct desk_slot at)
 	return err;
 }
 
+/* 0 if the directory is there to put something in; -ENOENT. */
+static int folder_shows(struct desk *desk, const struct id *directory)
+{
+	char name[SHOWN_NAME_MAX + 1];
+	const struct slot *slot;
+	struct store_txn *txn;
+	struct id parent;
+
+	if (id_equal(directory, &desk->self))
+		return 0;
+	for (slot = desk->slots; slot; slot = slot->hh.next)
+		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
+			return slot->shown ? 0 : -ENOENT;
+	int err = store_begin(desk->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = tree_directory_path(txn, &desk->self, directory, &parent, name);
+	store_abort(txn);
+	return err;
+}
+
 int desk_set_head(struct desk *desk, struct desk_slot at, const struct id *version)
 {
 	const struct planned_entry entry = { .directory = &at.directory, .name = at.name,
@@ -63,7 +84,9 @@ int desk_set_head(struct desk *desk, struct desk_slot at, const struct id *versi
 	if (strlen(at.name) > NAME_SIZE_MAX)
 		return -ENAMETOOLONG;
 	desk_lock(desk);
-	int err = sign_waiting(desk, at);
+	int err = folder_shows(desk, &at.directory);
+	if (err == 0)
+		err = sign_waiting(desk, at);
 	if (err == 0)
 		err = store_begin(desk->store, true, &txn);
 	if (err == 0) {
@@ -113,6 +136,8 @@ int desk_merge(struct desk *desk, struct desk_slot at, const struct id *parents,
 	struct store_batch *batch = store_batch_new(desk->store);
 	desk_lock(desk);
 	int err = batch ? body_write(desk, batch, span_source, &source, size, &body) : -ENOMEM;
+	if (err == 0)
+		err = folder_shows(desk, &at.directory);
 	if (err == 0)
 		err = sign_waiting(desk, at);
 	if (err == 0)

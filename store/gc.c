@@ -141,6 +141,46 @@ static int forget_rows(struct gc *gc)
 	return err;
 }
 
+struct wholeness {
+	struct store_txn *txn;
+	bool damaged;
+};
+
+/* A record that was not applied may name pieces that nothing else does. */
+static int find_unknown(void *context, const struct journal_entry *entry)
+{
+	struct wholeness *w = context;
+	struct record_row row;
+	struct id id;
+
+	if (entry->kind != KIND_RECORD || entry->size <= sizeof(struct signature))
+		return 0;
+	id_of_bytes(&id, entry->bytes + sizeof(struct signature), entry->size - sizeof(struct signature));
+	int err = log_find_record(w->txn, &id, &row);
+	w->damaged |= err == -ENOENT;
+	return w->damaged ? 1 : err;
+}
+
+static void note_damage(void *context, const struct journal_damage *damage)
+{
+	struct wholeness *w = context;
+
+	w->damaged = true;
+}
+
+/* 1 if every record that the journal has or had is known: only then can it be told what nothing needs. */
+static int is_whole(struct store *store)
+{
+	struct wholeness w = { 0 };
+
+	int err = store_begin(store, false, &w.txn);
+	if (err < 0)
+		return err;
+	err = journal_scan(store->journal, 0, find_unknown, note_damage, &w);
+	store_abort(w.txn);
+	return err < 0 ? err : !w.damaged;
+}
+
 /* Forgets the rows of pieces that nothing needs; their entries are dead from then on. */
 static int forget_unneeded(struct store *store)
 {
@@ -399,6 +439,10 @@ int store_gc(struct store *store, bool all, struct gc_report *out)
 {
 	struct gc_report report = { 0 };
 
+	/* Rewriting a damaged journal would hide what is lost, and take what only it needed. */
+	int whole = is_whole(store);
+	if (whole <= 0)
+		return whole < 0 ? whole : -EUCLEAN;
 	uint32_t *segments = malloc(SEGMENTS_MAX * sizeof(*segments));
 	int err = segments ? 0 : -ENOMEM;
 	if (err == 0 && all)

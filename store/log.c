@@ -1,6 +1,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "bytes.h"
 #include "person.h"
@@ -157,12 +158,13 @@ static ssize_t read_entry(struct store_txn *txn, journal_place place, uint8_t *o
 	return size >= 0 && kind != KIND_RECORD ? -EBADMSG : size;
 }
 
-/* Compaction may have moved it since this transaction began. */
+/* Where it stands by now: compaction may have moved it since this transaction began, or be about to. */
 static int place_now(struct store_txn *txn, uint64_t number, journal_place *out)
 {
 	struct store_txn *fresh;
 	struct record_row row;
 
+	pieces_wait_moving(store_of(txn));
 	int err = store_begin(store_of(txn), false, &fresh);
 	if (err < 0)
 		return err;
@@ -173,26 +175,33 @@ static int place_now(struct store_txn *txn, uint64_t number, journal_place *out)
 	return err;
 }
 
+/* The size of signature and record. -EBADMSG if another stands there: what we hand out must be what was asked for. */
+static ssize_t read_exact(struct store_txn *txn, const struct record_row *row, journal_place place, uint8_t *buffer)
+{
+	struct id id;
+
+	ssize_t size = read_entry(txn, place, buffer, RECORD_SIZE_MAX + SIGNATURE_SIZE);
+	if (size < 0)
+		return size;
+	if ((size_t)size != SIGNATURE_SIZE + row->size)
+		return -EBADMSG;
+	id_of_bytes(&id, buffer + SIGNATURE_SIZE, row->size);
+	return id_equal(&id, &row->id) ? size : -EBADMSG;
+}
+
 int log_read_record(struct store_txn *txn, const struct record_row *row, struct record *out,
 		    struct signature *out_signature)
 {
 	uint8_t *buffer = store_txn_buffer(txn);
 	journal_place moved;
-	struct id id;
 
 	if (!buffer || !out)
 		return -ENOMEM;
-	ssize_t size = read_entry(txn, row->place, buffer, RECORD_SIZE_MAX + SIGNATURE_SIZE);
+	ssize_t size = read_exact(txn, row, row->place, buffer);
 	if (size < 0 && place_now(txn, row->number, &moved) == 0 && moved != row->place)
-		size = read_entry(txn, moved, buffer, RECORD_SIZE_MAX + SIGNATURE_SIZE);
+		size = read_exact(txn, row, moved, buffer);
 	if (size < 0)
 		return (int)size;
-	if ((size_t)size != SIGNATURE_SIZE + row->size)
-		return -EBADMSG;
-	/* A disk forgets; what we hand out must be what was asked for. */
-	id_of_bytes(&id, buffer + SIGNATURE_SIZE, row->size);
-	if (!id_equal(&id, &row->id))
-		return -EBADMSG;
 	int err = record_decode(out, buffer + SIGNATURE_SIZE, row->size);
 	if (err == 0 && out_signature)
 		memcpy(out_signature, buffer, SIGNATURE_SIZE);
@@ -314,7 +323,7 @@ static int link_record(struct store_txn *txn, const struct record_row *row, stru
 		int err = log_record_row(txn, row->prev, &prev);
 		if (err == 0)
 			err = log_chain_flags(txn, &prev, &flags);
-		if (err < 0)
+		if (err < 0 && err != -ENOENT)
 			return err;
 	}
 	flags &= CHAIN_KEPT;
@@ -489,6 +498,15 @@ int log_replay(struct store_txn *txn, const uint8_t *bytes, size_t size, journal
 		return -EBADMSG;
 	int err = examine(txn, bytes + SIGNATURE_SIZE, size - SIGNATURE_SIZE, record, &row);
 	row.place = place;
+	if (err == -EAGAIN) {
+		/*
+		 * The one before was lost to damage. What was accepted once counts on, or the folder would
+		 * fall back and this device sign its next record with a number it has used.
+		 */
+		struct signature signature;
+		memcpy(signature.bytes, bytes, SIGNATURE_SIZE);
+		err = record_verify(&signature, &record->voucher, &row.id);
+	}
 	return err == 0 ? take_record(txn, &row, record) : err;
 }
 

@@ -35,8 +35,8 @@ int log_is_ancestor(struct store_txn *txn, const struct record_row *ancestor, co
 		return 0;
 	while (at.seq > ancestor->seq) {
 		int err = log_record_row(txn, at.prev, &at);
-		if (err < 0)
-			return err;
+		if (err < 0) /* beyond damage nothing is known */
+			return err == -ENOENT ? 0 : err;
 	}
 	return at.number == ancestor->number;
 }
@@ -62,6 +62,8 @@ int log_mark_cut(struct store_txn *txn, uint64_t log, uint64_t last)
 	int err = log_each(txn, log, 0, clear_counts, txn);
 	for (uint64_t number = last; err == 0 && number; number = row.prev) {
 		err = log_record_row(txn, number, &row);
+		if (err == -ENOENT) /* lost to damage: what was before it cannot be told from a rival */
+			return 0;
 		if (err == 0)
 			err = log_chain_flags(txn, &row, &flags);
 		if (err == 0)
@@ -206,6 +208,8 @@ static int settle_record(void *context, const struct record_row *row)
 		err = log_record_row(s->txn, row->prev, &prev);
 		if (err == 0)
 			err = log_chain_flags(s->txn, &prev, &before);
+		if (err == -ENOENT)
+			err = 0;
 	}
 	if (err < 0)
 		return err;

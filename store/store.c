@@ -300,14 +300,22 @@ int store_tick(struct store *store, uint64_t *out_next_ms)
 	uint64_t time_ms = UINT64_MAX, number;
 	int applied = 0;
 
-	int err = store_begin(store, false, &txn);
-	if (err < 0)
-		return err;
-	int found = first_held(txn, &time_ms, &number);
-	bool due = found > 0 && time_ms <= txn->time_ms + FUTURE_MS_MAX;
-	store_abort(txn);
-	if (due)
-		applied = apply_due(store);
-	*out_next_ms = found > 0 && !due ? time_ms : UINT64_MAX;
-	return found < 0 ? found : applied;
+	for (;;) {
+		int err = store_begin(store, false, &txn);
+		if (err < 0)
+			return err;
+		int found = first_held(txn, &time_ms, &number);
+		bool due = found > 0 && time_ms <= txn->time_ms + FUTURE_MS_MAX;
+		store_abort(txn);
+		if (found < 0)
+			return found;
+		if (!due) {
+			*out_next_ms = found > 0 ? time_ms : UINT64_MAX;
+			return applied;
+		}
+		int some = apply_due(store);
+		if (some < 0)
+			return some;
+		applied += some;
+	}
 }

@@ -178,7 +178,10 @@ int store_tick(struct store *store, uint64_t *out_next_ms);
 struct gc_report {
 	uint64_t segments_rewritten, bytes_freed;
 };
-/* Rewrites segments with more than half dead bytes (all: any dead bytes). Never blocks readers. */
+/*
+ * Rewrites segments with more than half dead bytes (all: any dead bytes). Never blocks readers.
+ * -EUCLEAN: the journal is damaged, nothing was touched.
+ */
 int store_gc(struct store *store, bool all, struct gc_report *out);
 
 struct verify_report {

@@ -281,8 +281,8 @@ def test_gc_changes_nothing_that_shows(mount):
     assert snapshot(mount) == before
 
 
-def test_index_of_another_boot_is_made_anew(mount):
-    """As after a power cut: an index not closed cleanly whose boot id differs is not trusted."""
+def test_a_damaged_index_is_made_anew_by_reindex(mount):
+    """As after a power cut: half of it is missing."""
     fill(mount)
     before = snapshot(mount)
     mount.kill9()

@@ -845,7 +845,7 @@ static void fill_text(char *text, size_t size)
 
 static void test_a_window_crowded_with_saves(void **state)
 {
-	enum { SAVES = 150, SIZE = 300000 };
+	enum { SAVES = 150, SIZE = 400000 };
 	char *text = malloc(SIZE);
 	struct bench b;
 
@@ -861,6 +861,7 @@ static void test_a_window_crowded_with_saves(void **state)
 		h = must_open(&b, "a.md", O_RDWR, 5);
 	}
 	assert_int_equal(handle_release(h), 0);
+	assert_true(count_versions(&b, "a.md") > 0);
 	pass(&b, WINDOW);
 	assert_int_equal(count_versions(&b, "a.md"), SAVES);
 	assert_sound(&b);
