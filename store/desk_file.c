@@ -209,7 +209,8 @@ static int truncate_whole(struct file *file, uint32_t process)
 	file_changed(file);
 	file->written = false;
 	file->whole = true;
-	file->process = process;
+	if (file->slot)
+		saver_find(file->desk, process, file->slot, &file->saver);
 	return 0;
 }
 
@@ -294,6 +295,9 @@ static int open_slot(struct slot *slot, int flags, uint32_t process, struct hand
 		file = file_new(slot);
 	struct handle *h = file ? handle_new(file, flags, process) : NULL;
 	int err = h ? 0 : -ENOMEM;
+	/* What another has closed, and whose release is still to come, is a save of its own. */
+	if (err == 0 && (flags & O_ACCMODE) != O_RDONLY && file->dirty && file->flushed)
+		err = file_seal(file);
 	if (err == 0 && (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY) {
 		err = truncate_whole(file, process);
 		h->changed = true;
@@ -394,6 +398,8 @@ ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t 
 		file_changed(file);
 		file->written = true;
 		h->changed = true;
+		if (file->slot && file->saver.process != h->process)
+			saver_find(desk, h->process, file->slot, &file->saver);
 	}
 	desk_unlock(desk);
 	return err < 0 ? err : (ssize_t)size;

@@ -385,6 +385,7 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 {
 	struct attributes before = slot->attributes;
 	bool shown = slot->shown;
+	struct saver saver;
 
 	int err = seal_closed(slot);
 	if (err < 0)
@@ -413,7 +414,8 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 	slot->draft_of = NULL;
 	save_finish(&draft);
 	slot_abandon_files(slot);
-	seen_note(slot->desk, process, slot, &slot->head, &save->text->content.digest);
+	saver_find(slot->desk, process, slot, &saver);
+	seen_note_save(slot->desk, &saver, slot);
 	return 0;
 }
 

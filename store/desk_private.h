@@ -75,6 +75,15 @@ struct slot {
 	uint8_t key[ID_SIZE + NAME_SIZE_MAX]; /* directory id, name */
 };
 
+#define ANCESTORS_MAX 16
+
+/* Who saves: a shell has seen what the programs that it ran saved. */
+struct saver {
+	uint32_t process;
+	uint32_t ancestors[ANCESTORS_MAX]; /* those that have a memory of the slot */
+	size_t ancestor_count;
+};
+
 struct file {
 	struct desk *desk;
 	struct slot *slot;       /* where it saves to; NULL once unlinked or replaced */
@@ -89,8 +98,8 @@ struct file {
 	bool written;            /* by write(2), not only truncated */
 	bool flushed;            /* `draft` is in the journal and is these bytes */
 	struct body *draft;
-	bool whole;              /* content replaced whole, by `process` */
-	uint32_t process;
+	bool whole;              /* content replaced whole, by `saver` */
+	struct saver saver;
 	struct id fork_of;       /* filled by a copy of this version, untouched since */
 	uint64_t last_write_ms;
 	struct attributes attributes; /* once the slot is gone; before, the slot's hold */
@@ -248,7 +257,9 @@ int body_write(struct desk *desk, struct store_batch *batch, content_source sour
 
 /* What a process saw at a slot; what it saved there, which those that run it have then seen too. */
 void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version, const struct id *digest);
-void seen_note_save(struct desk *desk, uint32_t process, const struct slot *slot);
+void seen_note_save(struct desk *desk, const struct saver *saver, const struct slot *slot);
+/* Asked while the process lives, for its release may come after its end. */
+void saver_find(struct desk *desk, uint32_t process, const struct slot *slot, struct saver *out);
 bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version);
 /* A content_source over a struct span. */
 ssize_t span_source(void *context, uint8_t *out, size_t size, uint64_t offset);

@@ -227,12 +227,16 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 {
 	struct file *file = from->file;
 	struct attributes before = to->attributes;
+	struct saver saver;
 	int err = 0;
 
 	if (file && file->dirty)
 		err = file_flush(file); /* the lock is dropped: both slots are held */
 	if (err == 0 && to->draft_of && to->draft_of->dirty && to->draft_of->flushed)
 		err = file_seal(to->draft_of);
+	/* What waits on a published chain (drafts of before a crash) was closed: it is a version first. */
+	while (err == 0 && from->published && from->queue_count > 0)
+		err = slot_publish(from);
 	if (err < 0)
 		return err;
 	if (!from->shown)
@@ -255,7 +259,8 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 	}
 	if (err == 0) {
 		slot_abandon_files(to);
-		seen_note(from->desk, process, to, &to->head, &save.text->content.digest);
+		saver_find(from->desk, process, to, &saver);
+		seen_note_save(from->desk, &saver, to);
 		folder_touch(from->desk, &to->folder->id);
 		move_file(from, to);
 		slot_abandon_files(from);

@@ -69,7 +69,7 @@ static void draft_parent(struct file *file, struct id *out)
 {
 	*out = file->version;
 	if (file->whole)
-		seen_get(file->desk, file->process, file->slot, out);
+		seen_get(file->desk, file->saver.process, file->slot, out);
 }
 
 /* The draft of another file at the slot, which a head set by hand has parted from its name: it is a save now. */
@@ -740,14 +740,14 @@ static int seal_held(struct file *file)
 		if (!fresh || save.text->content.size == 0)
 			memset(&save.fork_of, 0, sizeof(save.fork_of));
 		else if (id_is_zero(&save.fork_of))
-			seen_copy(desk, file->process, &save.text->content.digest, &save.fork_of);
+			seen_copy(desk, file->saver.process, &save.text->content.digest, &save.fork_of);
 		memset(&slot->draft, 0, sizeof(slot->draft));
 		err = slot_take_save(slot, &save);
 		if (err < 0) {
 			slot->draft = save;
 			return err;
 		}
-		seen_note_save(desk, file->process, slot);
+		seen_note_save(desk, &file->saver, slot);
 		save_finish(&save);
 	}
 	if (err == 0)

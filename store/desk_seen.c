@@ -33,24 +33,6 @@ static void seen_put(struct desk *desk, const struct seen_key *key, const struct
 	HASH_ADD(hh, desk->seen, key, sizeof(seen->key), seen);
 }
 
-/* A shell has seen what the programs that it ran saved: those above a saver that know the slot learn of it. */
-static void seen_tell_parents(struct desk *desk, uint32_t process, const struct slot *slot,
-			      const struct id *version, const struct id *digest)
-{
-	struct process_seen *seen;
-	struct seen_key key;
-
-	for (int depth = 0; desk->options.parent_process && depth < 16; depth++) {
-		process = desk->options.parent_process(desk->options.context, process);
-		if (process <= 1)
-			return;
-		seen_key(&key, process, slot);
-		HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
-		if (seen)
-			seen_put(desk, &key, version, digest);
-	}
-}
-
 /* Does any other process have a memory of this slot? Walking up costs system calls. */
 static bool seen_by_others(struct desk *desk, const struct seen_key *mine)
 {
@@ -60,6 +42,28 @@ static bool seen_by_others(struct desk *desk, const struct seen_key *mine)
 		if (seen->key.process != mine->process && id_equal(&seen->key.slot, &mine->slot))
 			return true;
 	return false;
+}
+
+void saver_find(struct desk *desk, uint32_t process, const struct slot *slot, struct saver *out)
+{
+	struct process_seen *seen;
+	struct seen_key key;
+
+	*out = (struct saver){ .process = process };
+	if (process == 0 || !desk->options.parent_process)
+		return;
+	seen_key(&key, process, slot);
+	if (!seen_by_others(desk, &key))
+		return;
+	for (int depth = 0; depth < ANCESTORS_MAX; depth++) {
+		process = desk->options.parent_process(desk->options.context, process);
+		if (process <= 1)
+			return;
+		seen_key(&key, process, slot);
+		HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
+		if (seen)
+			out->ancestors[out->ancestor_count++] = process;
+	}
 }
 
 void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, const struct id *version,
@@ -73,16 +77,14 @@ void seen_note(struct desk *desk, uint32_t process, const struct slot *slot, con
 	seen_put(desk, &key, version, digest);
 }
 
-void seen_note_save(struct desk *desk, uint32_t process, const struct slot *slot)
+void seen_note_save(struct desk *desk, const struct saver *saver, const struct slot *slot)
 {
-	struct seen_key key;
-
-	if (process == 0 || !slot->text)
+	if (!slot->text)
 		return;
-	seen_key(&key, process, slot);
-	if (seen_by_others(desk, &key))
-		seen_tell_parents(desk, process, slot, &slot->head, &slot->text->content.digest);
-	seen_put(desk, &key, &slot->head, &slot->text->content.digest);
+	const struct id *digest = &slot->text->content.digest;
+	for (size_t i = 0; i < saver->ancestor_count; i++)
+		seen_note(desk, saver->ancestors[i], slot, &slot->head, digest);
+	seen_note(desk, saver->process, slot, &slot->head, digest);
 }
 
 bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version)

@@ -1,7 +1,7 @@
 # The Debian packages needed to build and to test; sourced by tests/setup and tests/run.
 packages_build='gcc libc6-dev meson ninja-build pkg-config fuse3 libfuse3-dev libsodium-dev libdeflate-dev zlib1g-dev
-	libcmark-dev liblmdb-dev libcbor-dev libgit2-dev libunistring-dev uthash-dev'
-packages_test='clang libcmocka-dev python3-pytest python3-pexpect mandoc vim nano ed patch perl rsync git gzip'
+	libcmark-dev liblmdb-dev libcbor-dev libgit2-dev libunistring-dev uthash-dev libcmocka-dev'
+packages_test='clang python3-pytest python3-pexpect mandoc vim nano ed patch perl rsync git gzip'
 
 as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
