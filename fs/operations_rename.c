@@ -291,6 +291,10 @@ static int find_sides(struct rename *r)
 	r->to.exists = err == 0;
 	if (err == -ENOENT)
 		err = name_decide(m, r->to.parent, r->to.name, false, &r->to.where);
+	/* Renamed away to be kept, a document leaves its history behind. */
+	if (err == 0 && !r->to.exists && r->from.where == WHERE_DOCUMENT && r->from.item.what == WHAT_VERSION &&
+	    scratch_is_backup(r->to.name))
+		r->to.where = WHERE_SCRATCH;
 	return err;
 }
 

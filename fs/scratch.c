@@ -22,6 +22,8 @@
  * each `?` is one letter or digit, as mkstemp(3) draws them; elsewhere the
  * pattern is one of fnmatch(3).  The first that matches is the one told.
  */
+#define BACKUP_PATTERN "*.bak"
+
 static const struct rule {
 	const char *pattern;
 	bool only_exclusive;
@@ -285,9 +287,16 @@ bool scratch_is_name(const struct scratch *s, const char *name, bool exclusive,
 	return find_rule(s, name, exclusive, exists ? exists : exists_nothing, context) != NULL;
 }
 
+bool scratch_is_backup(const char *name)
+{
+	return fnmatch(BACKUP_PATTERN, name, 0) == 0;
+}
+
 const char *scratch_rule(const struct scratch *s, const char *name)
 {
-	return find_rule(s, name, true, NULL, NULL);
+	const char *rule = find_rule(s, name, true, NULL, NULL);
+
+	return rule || !scratch_is_backup(name) ? rule : BACKUP_PATTERN;
 }
 
 void scratch_describe(const struct scratch *s, struct bytes *out)
@@ -299,6 +308,7 @@ void scratch_describe(const struct scratch *s, struct bytes *out)
 				 table[i].pattern, table[i].about,
 				 table[i].only_exclusive ? " (only where created with O_EXCL)" : "");
 	}
+	bytes_put_format(out, "%-18s  sed -i.bak, perl -i.bak (only where a document is renamed to it)\n", BACKUP_PATTERN);
 }
 
 /* ---- files ---- */

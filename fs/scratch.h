@@ -35,6 +35,8 @@ int scratch_fd(const struct scratch *s); /* of scratch/: base of the *at() calls
  */
 bool scratch_is_name(const struct scratch *s, const char *name, bool exclusive,
 		     bool (*exists)(void *context, const char *name), void *context);
+/* Is it one that a document gets when a tool renames it away to keep it (`sed -i.bak`)? Created, such a name is none. */
+bool scratch_is_backup(const char *name);
 /* Why it is: the rule that matched, for status; NULL: none. */
 const char *scratch_rule(const struct scratch *s, const char *name);
 /* The table as text, built in and configured: for @/config. */

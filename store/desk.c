@@ -273,6 +273,18 @@ static int slot_load(struct slot *slot, struct store_txn *txn, const struct tree
 	return attributes_get(slot->desk, txn, &item->id, "", NULL, item->time_ms, MODE_FILE, &slot->attributes);
 }
 
+bool is_alias(const struct tree_item *item, struct desk_slot at)
+{
+	return !id_equal(&item->directory, &at.directory) || strcmp(item->slot_name, at.name) != 0;
+}
+
+/* Is this what the slot is for? Others may stand at the same one. */
+static bool slot_is(const struct slot *slot, const struct tree_item *item)
+{
+	return slot->what == item->what &&
+	       (item->what != WHAT_DIRECTORY || id_equal(&slot->directory_id, &item->id));
+}
+
 int slot_get(struct desk *desk, struct desk_slot at, struct slot **out)
 {
 	struct tree_item item;
@@ -287,15 +299,11 @@ int slot_get(struct desk *desk, struct desk_slot at, struct slot **out)
 	if (err < 0)
 		return err;
 	err = tree_lookup(txn, &desk->self, &at.directory, at.name, &item);
+	if (err == 0 && is_alias(&item, at))
+		err = ALIAS;
 	if (err == 0) {
-		/* What shows under another name than its entries' is reached by those. */
-		slot = slot_find(desk, &item.directory, item.slot_name);
-		if (!slot)
-			slot = slot_new(desk, &item.directory, item.slot_name);
-		if (!slot)
-			err = -ENOMEM;
-		else if (slot->refs == 0 && !slot->published)
-			err = slot_load(slot, txn, &item);
+		slot = slot_new(desk, &at.directory, at.name);
+		err = slot ? slot_load(slot, txn, &item) : -ENOMEM;
 		if (err < 0 && slot)
 			slot_settle(slot);
 	}
@@ -327,7 +335,7 @@ int slot_make_free(struct desk *desk, struct desk_slot at, enum what what, struc
 
 	int err = slot_make(desk, at, &slot);
 	if (err < 0)
-		return err;
+		return err == ALIAS ? -EEXIST : err;
 	if (slot->shown) {
 		slot_settle(slot);
 		return -EEXIST;
@@ -428,15 +436,8 @@ int desk_lookup(struct desk *desk, const struct id *person, const struct id *dir
 		err = store_begin(desk->store, false, &txn);
 		if (err == 0)
 			err = tree_lookup(txn, person, directory, name, &item);
-		slot = err == 0 && own ? slot_find(desk, &item.directory, item.slot_name) : NULL;
-		if (slot && slot->shown)
-			item_of_slot(slot, out);
-		else if (slot)
-			err = -ENOENT;
-		else if (err == 0)
+		if (err == 0)
 			err = item_of_tree(desk, txn, &item, out);
-		if (slot && err == 0)
-			memcpy(out->name, item.name, sizeof(item.name));
 	}
 	store_abort(txn);
 	desk_unlock(desk);
@@ -480,6 +481,8 @@ static int each_item(void *context, const struct tree_item *item)
 	if (stop != 0)
 		return stop;
 	const struct slot *slot = each->own ? slot_find(each->desk, &item->directory, item->slot_name) : NULL;
+	if (slot && !slot_is(slot, item))
+		slot = NULL;
 	if (slot && (!slot->shown || !slot->published))
 		return 0; /* gone, or among the extra */
 	if (slot) {

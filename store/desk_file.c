@@ -60,6 +60,25 @@ void slot_abandon_files(struct slot *slot)
 	slot_drop(slot);
 }
 
+struct file *file_of_version(struct desk *desk, const struct version *v)
+{
+	struct file *file = calloc(1, sizeof(*file));
+	struct body *text = body_new(&v->content);
+
+	if (!file || !text) {
+		free(file);
+		body_unref(text);
+		return NULL;
+	}
+	file->desk = desk;
+	file->text = text;
+	file->base = body_ref(text);
+	file->mode = file->base_mode = v->row.mode;
+	file->version = v->row.id;
+	DL_APPEND(desk->files, file);
+	return file;
+}
+
 struct file *file_new(struct slot *slot)
 {
 	struct file *file = calloc(1, sizeof(*file));
@@ -328,6 +347,8 @@ int desk_open_file(struct desk *desk, struct desk_slot at, int flags, uint32_t p
 		if (err < 0)
 			slot_settle(slot);
 	}
+	if (err == ALIAS)
+		err = alias_open(desk, at, flags, process, out);
 	desk_unlock(desk);
 	return err;
 }
@@ -671,6 +692,8 @@ static int set_document_attributes(struct slot *slot, bool permissions)
 			return keep_document_attributes(slot);
 		}
 	}
+	if (slot_is_aside(slot))
+		return -ENOENT;
 	return slot->mode == mode ? keep_document_attributes(slot) : set_mode(slot, mode);
 }
 

@@ -37,24 +37,23 @@ static int keep_fact(struct slot *slot)
 
 static int see_standing(struct slot *slot)
 {
-	struct standing standing[SEEN_MAX];
+	const struct thing thing = { &slot->folder->id, slot->name, slot->what, &slot->directory_id };
+	struct replaced seen[SEEN_MAX];
 	struct store_txn *txn;
 
 	int err = store_begin(slot->desk->store, false, &txn);
 	if (err < 0)
 		return err;
-	int count = tree_standing(txn, &slot->desk->self, &slot->folder->id, slot->name, standing, SEEN_MAX);
+	int count = standing_of(txn, slot->desk, &thing, seen);
 	store_abort(txn);
 	if (count < 0)
 		return count;
-	if (count > SEEN_MAX)
-		count = SEEN_MAX;
 	slot_clear_seen(slot);
 	slot->seen = calloc((size_t)count + 1, sizeof(*slot->seen));
 	if (!slot->seen)
 		return -ENOMEM;
-	for (int i = 0; i < count; i++)
-		slot->seen[slot->seen_count++] = (struct replaced){ standing[i].record_id, standing[i].index };
+	memcpy(slot->seen, seen, (size_t)count * sizeof(*seen));
+	slot->seen_count = (size_t)count;
 	return 0;
 }
 
@@ -115,6 +114,8 @@ int desk_unlink(struct desk *desk, struct desk_slot at)
 			err = hide(slot);
 		slot_drop(slot);
 	}
+	if (err == ALIAS)
+		err = alias_remove(desk, at, WHAT_VERSION);
 	desk_unlock(desk);
 	return err;
 }
@@ -247,6 +248,8 @@ int desk_rmdir(struct desk *desk, struct desk_slot at)
 			err = err == 0 ? -ENOTEMPTY : hide(slot);
 		slot_drop(slot);
 	}
+	if (err == ALIAS)
+		err = alias_remove(desk, at, WHAT_DIRECTORY);
 	desk_unlock(desk);
 	return err;
 }
@@ -388,6 +391,8 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 	struct saver saver;
 
 	int err = seal_closed(slot);
+	if (err == 0 && slot_is_aside(slot))
+		err = -ESTALE;
 	if (err < 0)
 		return err;
 	bool fresh = !slot->published && slot->queue_count == 0;
@@ -467,8 +472,10 @@ int desk_take_file(struct desk *desk, int fd, struct desk_slot to, const struct 
 	desk_lock(desk);
 	save.time_ms = clock_time_ms(desk->clock);
 	int err = store_text(desk, fd_source, &fd, (uint64_t)st.st_size, &save.text);
-	if (err == 0)
-		err = take_body(desk, to, &save, a, process, out_handle);
+	do {
+		if (err == 0 || err == -ESTALE)
+			err = take_body(desk, to, &save, a, process, out_handle);
+	} while (err == -ESTALE);
 	save_finish(&save);
 	desk_unlock(desk);
 	return err;

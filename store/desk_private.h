@@ -165,6 +165,11 @@ int slot_make(struct desk *desk, struct desk_slot at, struct slot **out);
 /* A slot where a new thing of this kind may be made: -EEXIST if something shows; what was removed there and is of another kind is signed away first. */
 int slot_make_free(struct desk *desk, struct desk_slot at, enum what what, struct slot **out);
 void slot_hold(struct slot *slot); /* while the lock may be dropped */
+/* The name was given to another meanwhile (desk_rename.c): nothing is or will be here. */
+static inline bool slot_is_aside(const struct slot *slot)
+{
+	return slot->name[0] == '/';
+}
 void slot_drop(struct slot *slot); /* settles it; takes NULL */
 /* Reads the head out of the tree again. */
 int slot_reload(struct slot *slot, struct store_txn *txn, const struct id *version);
@@ -187,6 +192,24 @@ struct body *body_ref(struct body *text);             /* takes NULL */
 void body_unref(struct body *text);                   /* takes NULL */
 void save_finish(struct save *save);
 void save_content(const struct save *save, struct content *out);
+
+/* ---- desk_alias.c: what shows under another name than its entries' ---- */
+
+/* slot_get() of such a name says so: a slot is for what shows plainly. */
+#define ALIAS (-EREMOTE)
+bool is_alias(const struct tree_item *item, struct desk_slot at);
+
+struct thing { /* one of those that may stand at a slot */
+	const struct id *directory;
+	const char *name;
+	enum what what;
+	const struct id *id; /* of a directory */
+};
+/* Its entries that stand, and the nothings beside: how many, SEEN_MAX at most. */
+int standing_of(struct store_txn *txn, struct desk *desk, const struct thing *thing, struct replaced *out);
+int alias_open(struct desk *desk, struct desk_slot at, int flags, uint32_t process, struct handle **out);
+int alias_remove(struct desk *desk, struct desk_slot at, enum what what);
+int alias_rename(struct desk *desk, struct desk_slot from, struct desk_slot to);
 
 /* ---- desk_facts.c: what waits and attributes, in the journal ---- */
 
@@ -273,6 +296,7 @@ int folder_is_empty(struct desk *desk, const struct id *directory);
 
 /* ---- desk_file.c ---- */
 
+struct file *file_of_version(struct desk *desk, const struct version *v); /* only to be read */
 struct file *file_new(struct slot *slot); /* the one that shows there; NULL: no memory */
 void file_free(struct file *file);
 void file_hold(struct file *file); /* as a handle does, while the lock may be dropped */

@@ -15,14 +15,20 @@ static int sign_move(struct store_txn *txn, struct slot *from, const struct id *
 {
 	struct desk *desk = from->desk;
 	struct standing standing[MOVED_MAX];
+	const struct thing thing = { &from->folder->id, from->name, from->what, &from->directory_id };
 	struct planned_entry entries[1 + MOVED_MAX];
+	struct replaced seen[SEEN_MAX];
 	static const struct replaced none;
 	size_t count = 0;
 
+	int seen_count = standing_of(txn, desk, &thing, seen);
+	if (seen_count < 0)
+		return seen_count;
 	int heads = tree_standing(txn, &desk->self, &from->folder->id, from->name, standing, MOVED_MAX);
 	if (heads < 0)
 		return heads;
-	entries[count++] = (struct planned_entry){ .directory = &from->folder->id, .name = from->name };
+	entries[count++] = (struct planned_entry){ .directory = &from->folder->id, .name = from->name,
+		.seen = seen, .seen_count = (size_t)seen_count };
 	/* Of the entries of one record the last is the newest: the head stays the head. */
 	for (int i = (heads < MOVED_MAX ? heads : MOVED_MAX) - 1; i >= 0; i--) {
 		if (standing[i].what != from->what ||
@@ -127,8 +133,14 @@ static int move_slot(struct slot *slot, struct folder *folder, const char *name)
 /* Takes away, at once, what a rename has moved into another document. */
 static int sign_gone(struct store_txn *txn, struct slot *slot)
 {
-	const struct planned_entry entry = { .directory = &slot->folder->id, .name = slot->name };
+	const struct thing thing = { &slot->folder->id, slot->name, slot->what, &slot->directory_id };
+	struct replaced seen[SEEN_MAX];
 
+	int count = standing_of(txn, slot->desk, &thing, seen);
+	if (count < 0)
+		return count;
+	const struct planned_entry entry = { .directory = &slot->folder->id, .name = slot->name,
+					     .seen = seen, .seen_count = (size_t)count };
 	int err = slot->published ? entries_append(txn, slot->desk, &entry, 1) : 0;
 	if (err == 0)
 		err = fact_forget(txn, slot);
@@ -239,6 +251,8 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 		err = slot_publish(from);
 	if (err < 0)
 		return err;
+	if (slot_is_aside(to))
+		return -ESTALE;
 	if (!from->shown)
 		return -ENOENT;
 	file = from->file;
@@ -346,7 +360,7 @@ static int rename_exchange(struct slot *from, struct slot *to)
 		return err;
 	/* The lock was dropped meanwhile: another may have taken one away, or saved again. */
 	if (!from->shown || !to->shown)
-		return -ENOENT;
+		return slot_is_aside(to) ? -ESTALE : -ENOENT;
 	return from->published && to->published ? exchange(from, to) : -EBUSY;
 }
 
@@ -423,9 +437,36 @@ static int rename_held(struct desk *desk, struct slot *from, struct slot **to, s
 	return err < 0 ? err : move_slot(from, folder, at.name);
 }
 
-int desk_rename(struct desk *desk, struct desk_slot from, struct desk_slot to, unsigned flags, uint32_t process)
+/* -ESTALE: a name was given to another while the lock was dropped. */
+static int rename_once(struct desk *desk, struct desk_slot from, struct desk_slot to, unsigned flags, uint32_t process)
 {
 	struct slot *source, *target = NULL;
+
+	int err = slot_get(desk, from, &source);
+	if (err == ALIAS)
+		return flags & RENAME_EXCHANGE ? -EBUSY : alias_rename(desk, from, to);
+	if (err < 0)
+		return err;
+	slot_hold(source);
+	err = slot_get(desk, to, &target);
+	if (err == 0)
+		slot_hold(target);
+	if (err == -ENOENT)
+		err = 0;
+	if (err == ALIAS)
+		err = flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
+	if (err == 0 && source == target)
+		err = source->shown ? 0 : -ENOENT;
+	else if (err == 0)
+		err = rename_held(desk, source, &target, to, flags, process);
+	slot_drop(target);
+	slot_drop(source);
+	return err;
+}
+
+int desk_rename(struct desk *desk, struct desk_slot from, struct desk_slot to, unsigned flags, uint32_t process)
+{
+	int err;
 
 	if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
@@ -434,21 +475,9 @@ int desk_rename(struct desk *desk, struct desk_slot from, struct desk_slot to, u
 	if (!utf8_valid_name(to.name, strlen(to.name)))
 		return -EINVAL;
 	desk_lock(desk);
-	int err = slot_get(desk, from, &source);
-	if (err == 0) {
-		slot_hold(source);
-		err = slot_get(desk, to, &target);
-		if (err == 0)
-			slot_hold(target);
-		if (err == -ENOENT)
-			err = 0;
-		if (err == 0 && source == target)
-			err = source->shown ? 0 : -ENOENT;
-		else if (err == 0)
-			err = rename_held(desk, source, &target, to, flags, process);
-		slot_drop(target);
-		slot_drop(source);
-	}
+	do {
+		err = rename_once(desk, from, to, flags, process);
+	} while (err == -ESTALE);
 	desk_unlock(desk);
 	return err;
 }
