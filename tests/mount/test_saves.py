@@ -155,7 +155,7 @@ TOOLS = [
     ('dd conv=notrunc', 'printf new | dd of=doc.md conv=notrunc status=none', None, 1),
     ('truncate', 'truncate -s 4 doc.md', 'old ', 1),
     ('sed -i', 'sed -i s/old/new/ doc.md', None, 1),
-    ('sed -i.bak', 'sed -i.bak s/old/new/ doc.md', None, 1),
+    ('sed -i.bak', 'sed -i.bak s/old/new/ doc.md && rm doc.md.bak', None, 1),
     ('perl: -i', 'perl -pi -e s/old/new/ doc.md', None, 1),
     ('ed: w', "printf ',s/old/new/\\nw\\nq\\n' | ed -s doc.md", None, 1),
     ('patch: a diff', 'patch -s < "$OUTSIDE/new.patch"', None, 1),
