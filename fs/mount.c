@@ -24,9 +24,7 @@
 
 struct mount_choices { /* of -o, those that are ours */
 	int controls;
-	int xattr;
 	unsigned wait_s;
-	char *listen;
 	int allow_other;
 };
 
@@ -255,9 +253,7 @@ static int session_mount(struct mount *m, struct fuse_args *arguments, const str
 
 static const struct fuse_opt choices_table[] = {
 	{ "controls", offsetof(struct mount_choices, controls), 1 },
-	{ "xattr", offsetof(struct mount_choices, xattr), 1 },
 	{ "wait=%u", offsetof(struct mount_choices, wait_s), 0 },
-	{ "listen=%s", offsetof(struct mount_choices, listen), 0 },
 	FUSE_OPT_END,
 };
 
@@ -284,7 +280,6 @@ static int open_session(struct mount *m, const char *fuse_options, struct why *w
 	int err = failed ? why_set(why, -EINVAL, "the options after -o cannot be read") :
 			   session_mount(m, &arguments, &choices, why);
 	free(own);
-	free(choices.listen);
 	fuse_opt_free_args(&arguments);
 	return err;
 }

@@ -13,7 +13,7 @@
 struct mount_options {
 	const char *data_path;
 	const char *mount_point;
-	const char *fuse_options;    /* comma-separated: controls, xattr, wait=SECONDS and FUSE's own; NULL: none */
+	const char *fuse_options;    /* comma-separated: controls, wait=SECONDS and FUSE's own; NULL: none */
 	int ready_fd;                /* one byte 0 is written when the folder answers, else a sentence; -1: nobody waits */
 };
 

@@ -692,7 +692,7 @@ static int set_document_attributes(struct slot *slot, bool permissions)
 			return keep_document_attributes(slot);
 		}
 	}
-	if (slot_is_aside(slot))
+	if (slot_is_aside(slot) || !slot->shown)
 		return -ENOENT;
 	return slot->mode == mode ? keep_document_attributes(slot) : set_mode(slot, mode);
 }

@@ -92,7 +92,8 @@ bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, stru
 	struct process_seen *seen;
 	struct seen_key key;
 
-	if (process == 0)
+	/* What was seen of a name that has gone since is of another document. */
+	if (process == 0 || !slot->published)
 		return false;
 	seen_key(&key, process, slot);
 	HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);

@@ -193,6 +193,27 @@ static void fill_text(char *text, size_t size)
 		text[i] = (char)('a' + chance_next(&chance) % 26);
 }
 
+static void test_a_name_that_went_begins_anew(void **state)
+{
+	struct version *v = malloc(sizeof(*v));
+	struct desk_item item;
+	struct bench b;
+
+	bench_make(&b);
+	must_publish(&b, "a.md", "one\n", 5);
+	must_save(&b, "a.md", "two\n", 5); /* now process 5 has seen a version there */
+	assert_int_equal(desk_unlink(b.desk, at(&b, "a.md")), 0);
+	pass(&b, WINDOW);
+	must_publish(&b, "a.md", "two\n", 5);
+	assert_int_equal(desk_lookup(b.desk, &b.root, &b.root, "a.md", &item), 0);
+	struct store_txn *txn = txn_begin(&b.t, false);
+	assert_int_equal(document_version(txn, &item.id, v), 0);
+	store_abort(txn);
+	assert_int_equal(v->parent_count, 0);
+	bench_remove(&b);
+	free(v);
+}
+
 static void test_a_window_crowded_with_saves(void **state)
 {
 	enum { SAVES = 150, SIZE = 400000 };
@@ -488,6 +509,7 @@ int main(void)
 		cmocka_unit_test(test_old_draft_goes_with_its_name),
 		cmocka_unit_test(test_new_names_survive_a_kill),
 		cmocka_unit_test(test_what_is_open_stays_listed),
+		cmocka_unit_test(test_a_name_that_went_begins_anew),
 		cmocka_unit_test(test_a_window_crowded_with_saves),
 		cmocka_unit_test(test_removal_held_by_a_lock_file),
 		cmocka_unit_test(test_directory_over_another),
