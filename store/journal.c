@@ -10,11 +10,6 @@
 
 #include "cleanup.h"
 
-/*
- * A process before this one may have been killed between its appends and their
- * sync. It synced every second: what it left is in the newest segments.
- */
-#define UNSYNCED_AT_OPEN_MAX 8
 #define READ_AHEAD_SIZE 4096 /* most records come with their head in one pread */
 
 static struct segment *active_segment(struct journal *j)
@@ -41,9 +36,11 @@ int journal_begin_segment(struct journal *j)
 				 O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	int err = journal_sync_directory(j);
+	int err = journal_write_segment_head(j, fd);
 	if (err == 0)
-		err = journal_add_segment(j, id, 0, fd);
+		err = journal_sync_directory(j);
+	if (err == 0)
+		err = journal_add_segment(j, id, SEGMENT_HEAD_SIZE, fd);
 	if (err < 0) {
 		unlinkat(j->directory_fd, name, 0);
 		close(fd);
@@ -69,7 +66,8 @@ static int add_listed(struct journal *j, struct why *why)
 		}
 		if (!S_ISREG(st.st_mode) || st.st_size > UINT32_MAX)
 			return why_set(why, -EBADMSG, "journal/%s is no segment of a journal", name);
-		if (st.st_size == 0 && i + 1 < count && !j->readonly) { /* compaction left nothing in it */
+		bool is_empty = st.st_size == 0 || st.st_size == SEGMENT_HEAD_SIZE;
+		if (is_empty && i + 1 < count && !j->readonly) { /* compaction left nothing in it */
 			unlinkat(j->directory_fd, name, 0);
 			continue;
 		}
@@ -78,71 +76,6 @@ static int add_listed(struct journal *j, struct why *why)
 			return err;
 		active_segment(j)->inode = st.st_ino;
 	}
-	if (count || j->readonly)
-		return 0;
-	err = journal_begin_segment(j);
-	return err < 0 ? why_set(why, err, "cannot begin a journal: %s", why_errno(err)) : 0;
-}
-
-/* The end of the last entry of a segment, and its number (0: there is none). */
-static int find_last(struct journal *j, uint32_t id, uint64_t *out_end, uint64_t *out_number)
-{
-	struct segment_file *file;
-	uint64_t size;
-	int got = journal_acquire(j, id, &file, &size);
-	if (got < 0)
-		return got;
-	struct scanner s = { .calls = &j->calls, .fd = file->fd, .segment = id, .limit = size };
-	struct journal_entry entry;
-	struct journal_damage damage;
-	*out_end = 0;
-	*out_number = 0;
-	got = scanner_begin(&s);
-	while (got == 0 && (got = scanner_next(&s, &entry, &damage)) == 1) {
-		*out_end = entry.end & UINT32_MAX;
-		*out_number = entry.number;
-		got = 0;
-	}
-	scanner_finish(&s);
-	journal_release(j, file);
-	return got;
-}
-
-static int cut_torn_tail(struct journal *j, uint64_t end)
-{
-	struct segment_file *file;
-	uint64_t size;
-	int err = journal_acquire(j, active_segment(j)->id, &file, &size);
-	if (err < 0)
-		return err;
-	err = journal_set_aside(j, active_segment(j)->id, file->fd, end, size - end);
-	if (err == 0 && j->calls.ftruncate(j->calls.context, file->fd, (off_t)end) < 0)
-		err = -errno;
-	if (err == 0 && j->calls.fsync(j->calls.context, file->fd) < 0)
-		err = -errno;
-	if (err == 0)
-		journal_touch(j, active_segment(j), end);
-	journal_release(j, file);
-	return err;
-}
-
-static int find_end(struct journal *j, struct why *why)
-{
-	uint64_t number = 0;
-	for (size_t i = j->segment_count; i > 0 && number == 0; i--) {
-		struct segment *s = &j->segments[i - 1];
-		uint64_t end;
-		int err = find_last(j, s->id, &end, &number);
-		if (err < 0)
-			return why_set(why, err, "cannot read segment %lu of the journal: %s",
-				       (unsigned long)s->id, why_errno(err));
-		if (i == j->segment_count && end < s->size)
-			err = cut_torn_tail(j, end);
-		if (err < 0)
-			return why_set(why, err, "cannot move the torn end of segment %lu of the journal aside: %s",
-				       (unsigned long)s->id, why_errno(err));
-	}
-	j->next_number = number + 1;
 	return 0;
 }
 
@@ -172,21 +105,27 @@ static void journal_free(struct journal *j)
 	free(j);
 }
 
-static int open_into(struct journal *j, int directory_fd, struct why *why)
+static int open_into(struct journal *j, int directory_fd, bool power_was_cut, struct why *why)
 {
 	int err = open_directory(j, directory_fd);
 	if (err < 0)
 		return why_set(why, err, "cannot open the journal: %s", why_errno(err));
 	err = add_listed(j, why);
+	if (err == 0)
+		err = journal_find_salt(j, why);
 	if (err < 0 || j->readonly)
 		return err;
-	err = find_end(j, why);
+	if (j->segment_count == 0 && (err = journal_begin_segment(j)) < 0)
+		return why_set(why, err, "cannot begin a journal: %s", why_errno(err));
+	err = power_was_cut ? journal_cut_after_holes(j, why) : 0;
+	if (err == 0)
+		err = journal_find_end(j, why);
 	if (err < 0)
 		return err;
 
 	size_t first = j->segment_count > UNSYNCED_AT_OPEN_MAX ? j->segment_count - UNSYNCED_AT_OPEN_MAX : 0;
 	for (size_t i = first; i < j->segment_count; i++)
-		if (j->segments[i].size)
+		if (j->segments[i].size > SEGMENT_HEAD_SIZE)
 			journal_touch(j, &j->segments[i], j->segments[i].size);
 	return 0;
 }
@@ -205,9 +144,10 @@ static struct journal *journal_new(void)
 	return j;
 }
 
-static int open_or_free(struct journal *j, int directory_fd, struct journal **out, struct why *why)
+static int open_or_free(struct journal *j, int directory_fd, bool power_was_cut, struct journal **out,
+			struct why *why)
 {
-	int err = open_into(j, directory_fd, why);
+	int err = open_into(j, directory_fd, power_was_cut, why);
 	if (err < 0)
 		journal_free(j);
 	else
@@ -215,22 +155,22 @@ static int open_or_free(struct journal *j, int directory_fd, struct journal **ou
 	return err;
 }
 
-int journal_open_tuned(struct journal **out, int directory_fd, uint64_t segment_size_max,
-		       const struct journal_calls *calls, struct why *why)
+int journal_open_tuned(struct journal **out, int directory_fd, const struct journal_tuning *tuning, struct why *why)
 {
 	struct journal *j = journal_new();
 	if (!j)
 		return -ENOMEM;
-	if (calls)
-		j->calls = *calls;
-	if (segment_size_max)
-		j->segment_size_max = segment_size_max;
-	return open_or_free(j, directory_fd, out, why);
+	if (tuning->calls)
+		j->calls = *tuning->calls;
+	if (tuning->segment_size_max)
+		j->segment_size_max = tuning->segment_size_max;
+	return open_or_free(j, directory_fd, tuning->power_was_cut, out, why);
 }
 
-int journal_open(struct journal **out, int directory_fd, struct why *why)
+int journal_open(struct journal **out, int directory_fd, bool power_was_cut, struct why *why)
 {
-	return journal_open_tuned(out, directory_fd, 0, NULL, why);
+	const struct journal_tuning tuning = { .power_was_cut = power_was_cut };
+	return journal_open_tuned(out, directory_fd, &tuning, why);
 }
 
 int journal_open_readonly(struct journal **out, int directory_fd, struct why *why)
@@ -239,7 +179,7 @@ int journal_open_readonly(struct journal **out, int directory_fd, struct why *wh
 	if (!j)
 		return -ENOMEM;
 	j->readonly = true;
-	return open_or_free(j, directory_fd, out, why);
+	return open_or_free(j, directory_fd, false, out, why);
 }
 
 int journal_close(struct journal *j)
@@ -272,23 +212,30 @@ static int total_size(const struct journal *j, const struct journal_part *parts,
 		total += ENTRY_HEAD_SIZE + size;
 	}
 	*out = total;
-	return total > j->segment_size_max ? -EMSGSIZE : 0;
+	return total > j->segment_size_max - SEGMENT_HEAD_SIZE ? -EMSGSIZE : 0;
 }
 
 static bool fits(const struct journal *j, const struct segment *s, uint64_t total)
 {
-	return s->size == 0 || s->size + total <= j->segment_size_max;
+	return s->size <= SEGMENT_HEAD_SIZE || s->size + total <= j->segment_size_max;
 }
 
-static void encode_part(uint8_t *out, const struct journal_part *part, uint64_t number)
+static size_t encode_part(uint8_t *out, const struct journal *j, const struct journal_part *part,
+			  uint64_t number, journal_place place)
 {
+	uint64_t unsynced = number - 1 - j->durable_number;
 	size_t size = 0;
 	for (size_t i = 0; i < part->span_count; i++) {
 		if (part->spans[i].size)
 			memcpy(out + ENTRY_HEAD_SIZE + size, part->spans[i].data, part->spans[i].size);
 		size += part->spans[i].size;
 	}
-	journal_put_head(out, number, part->kind, out + ENTRY_HEAD_SIZE, size);
+	struct journal_entry entry = { .kind = part->kind, .number = number, .place = place,
+				       .unsynced = unsynced < JOURNAL_UNSYNCED_UNKNOWN ? (uint32_t)unsynced
+										       : JOURNAL_UNSYNCED_UNKNOWN,
+				       .bytes = out + ENTRY_HEAD_SIZE, .size = size };
+	journal_put_head(out, &j->salt, &entry);
+	return ENTRY_HEAD_SIZE + size;
 }
 
 /* The places of entries that stand one after the other from there. */
@@ -311,6 +258,27 @@ static int truncate_what_is_due(struct journal *j)
 	return err;
 }
 
+/*
+ * Begins segments until there is room. Under state, which it lets go of: the one before is made durable first,
+ * so that what a power cut takes is in the last one alone.
+ */
+static int make_room(struct journal *j, uint64_t total)
+{
+	while (!fits(j, active_segment(j), total)) {
+		const struct segment *s = active_segment(j);
+		if (s->touched == s->clean && !s->lost) {
+			int err = truncate_what_is_due(j);
+			return err < 0 ? err : journal_begin_segment(j);
+		}
+		pthread_mutex_unlock(&j->state);
+		int err = journal_sync(j);
+		pthread_mutex_lock(&j->state);
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
 static int write_at_end(struct journal *j, const uint8_t *bytes, size_t size)
 {
 	struct segment *s = active_segment(j);
@@ -328,12 +296,13 @@ static int write_at_end(struct journal *j, const uint8_t *bytes, size_t size)
 	return err;
 }
 
-static void encode_parts(uint8_t *out, const struct journal_part *parts, size_t count, uint64_t number)
+/* As the next entries of the active segment. Under state. */
+static void encode_parts(struct journal *j, uint8_t *out, const struct journal_part *parts, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		encode_part(out, &parts[i], number + i);
-		out += ENTRY_HEAD_SIZE + part_size(&parts[i]);
-	}
+	journal_place place = place_of(active_segment(j)->id, active_segment(j)->size);
+	size_t done = 0;
+	for (size_t i = 0; i < count; i++)
+		done += encode_part(out + done, j, &parts[i], j->next_number + i, place + done);
 }
 
 int journal_append(struct journal *j, const struct journal_part *parts, size_t count,
@@ -348,12 +317,12 @@ int journal_append(struct journal *j, const struct journal_part *parts, size_t c
 		return -ENOMEM;
 
 	pthread_mutex_lock(&j->state);
-	err = truncate_what_is_due(j);
-	if (err == 0 && !fits(j, active_segment(j), total))
-		err = journal_begin_segment(j);
+	err = make_room(j, total);
+	if (err == 0)
+		err = truncate_what_is_due(j);
 	if (err == 0) {
 		journal_place place = place_of(active_segment(j)->id, active_segment(j)->size);
-		encode_parts(bytes, parts, count, j->next_number);
+		encode_parts(j, bytes, parts, count);
 		err = write_at_end(j, bytes, total);
 		if (err == 0) {
 			j->next_number += count;
@@ -373,7 +342,7 @@ void journal_plan(struct journal *j, const struct journal_part *parts, size_t co
 
 	pthread_mutex_lock(&j->state);
 	const struct segment *s = active_segment(j);
-	journal_place place = fits(j, s, total) ? place_of(s->id, s->size) : place_of(s->id + 1, 0);
+	journal_place place = fits(j, s, total) ? place_of(s->id, s->size) : place_of(s->id + 1, SEGMENT_HEAD_SIZE);
 	pthread_mutex_unlock(&j->state);
 	tell_places(place, parts, count, out_places);
 }
@@ -396,7 +365,8 @@ static uint64_t number_at(struct journal *j, const struct segment *s, uint64_t o
 	uint64_t size;
 	if (journal_acquire(j, s->id, &file, &size) < 0)
 		return 0;
-	struct scanner scanner = { .calls = &j->calls, .fd = file->fd, .segment = s->id, .at = offset, .limit = size };
+	struct scanner scanner = { .calls = &j->calls, .fd = file->fd, .segment = s->id, .salt = j->salt,
+				   .at = offset, .limit = size };
 	int got = scanner_begin(&scanner);
 	if (got == 0)
 		got = scanner_next(&scanner, &entry, &damage);
@@ -414,7 +384,7 @@ int journal_rollback(struct journal *j, journal_place end)
 	pthread_mutex_lock(&j->state);
 	for (size_t i = 0; i < j->segment_count; i++) {
 		struct segment *s = &j->segments[i];
-		uint64_t keep = s->id == end >> 32 ? end & UINT32_MAX : 0;
+		uint64_t keep = s->id == end >> 32 ? end & UINT32_MAX : SEGMENT_HEAD_SIZE;
 		if (s->id < end >> 32 || s->size <= keep)
 			continue;
 		if (number == 0)
@@ -427,6 +397,8 @@ int journal_rollback(struct journal *j, journal_place end)
 	if (number && number < j->next_number) {
 		j->entries_appended -= j->next_number - number;
 		j->next_number = number;
+		if (j->durable_number >= number)
+			j->durable_number = number - 1;
 	}
 	pthread_mutex_unlock(&j->state);
 	return err;
@@ -434,12 +406,10 @@ int journal_rollback(struct journal *j, journal_place end)
 
 int journal_rotate(struct journal *j)
 {
-	int err = 0;
 	if (j->readonly)
 		return -EROFS;
 	pthread_mutex_lock(&j->state);
-	if (active_segment(j)->size)
-		err = journal_begin_segment(j);
+	int err = make_room(j, j->segment_size_max);
 	pthread_mutex_unlock(&j->state);
 	return err;
 }
@@ -448,7 +418,8 @@ int journal_rotate(struct journal *j)
 
 struct reading {
 	int fd;
-	uint64_t offset, left; /* of the entry in its file, and from there to the end */
+	journal_place place;
+	uint64_t left; /* from there to the end of the segment */
 	uint8_t *out;
 	size_t out_size;
 };
@@ -457,7 +428,8 @@ static ssize_t read_entry(struct journal *j, const struct reading *r, uint8_t *o
 {
 	uint8_t start[READ_AHEAD_SIZE];
 	struct entry_head head;
-	ssize_t got = journal_read_all(&j->calls, r->fd, start, sizeof(start), r->offset);
+	uint64_t offset = r->place & UINT32_MAX;
+	ssize_t got = journal_read_all(&j->calls, r->fd, start, sizeof(start), offset);
 	if (got < 0)
 		return got;
 	if (got < ENTRY_HEAD_SIZE || !journal_get_head(&head, start) || head.size > r->left - ENTRY_HEAD_SIZE)
@@ -472,13 +444,13 @@ static ssize_t read_entry(struct journal *j, const struct reading *r, uint8_t *o
 		memcpy(r->out, start + ENTRY_HEAD_SIZE, have);
 	if (have < head.size) {
 		size_t rest = head.size - have;
-		got = journal_read_all(&j->calls, r->fd, r->out + have, rest, r->offset + ENTRY_HEAD_SIZE + have);
+		got = journal_read_all(&j->calls, r->fd, r->out + have, rest, offset + ENTRY_HEAD_SIZE + have);
 		if (got < 0)
 			return got;
 		if ((size_t)got < rest)
 			return -EBADMSG;
 	}
-	if (journal_entry_crc(start, r->out, head.size) != head.crc)
+	if (journal_entry_crc(&j->salt, r->place, start, r->out, head.size) != head.crc)
 		return -EBADMSG;
 	if (out_kind)
 		*out_kind = head.kind;
@@ -492,7 +464,7 @@ ssize_t journal_read(struct journal *j, journal_place place, uint8_t *out_kind, 
 	int err = journal_acquire(j, (uint32_t)(place >> 32), &file, &size);
 	if (err < 0)
 		return err == -ENOENT ? -EBADMSG : err;
-	struct reading r = { .fd = file->fd, .offset = offset, .left = size - offset, .out = out, .out_size = out_size };
+	struct reading r = { .fd = file->fd, .place = place, .left = size - offset, .out = out, .out_size = out_size };
 	ssize_t got = -EBADMSG;
 	if (offset < size && r.left >= ENTRY_HEAD_SIZE)
 		got = read_entry(j, &r, out_kind);

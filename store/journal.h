@@ -1,14 +1,19 @@
 /*
  * journal.h - append-only segment files: the truth of a data folder.
  *
- * journal/00000001.seg, 00000002.seg, ...: each at most SEGMENT_SIZE_MAX bytes
- * of entries [magic, number, length, kind, crc32, bytes] (moot-store(5)).  Numbers
- * rise by one over all segments, but for gaps that compaction leaves.  The crc32 (zlib's) is over the other fields of
- * the head and the bytes.  An append of several entries is one write(2).
+ * journal/00000001.seg, 00000002.seg, ...: each at most SEGMENT_SIZE_MAX bytes,
+ * a head of its own and then entries [magic, number, length, kind, crc32, bytes]
+ * (moot-store(5)).  Numbers rise by one over all segments, but for gaps that compaction
+ * leaves.  The crc32 (zlib's) is over the journal's salt, the entry's place, the other fields
+ * of its head and the bytes.  An append of several entries is one write(2).
+ *
+ * The salt is random and stands in journal/salt and in every segment's head, so
+ * that one damage cannot take it.  Who does not know it cannot make bytes
+ * that damage would turn into an entry, nor can an entry count at another place.
  *
  * After damage the reader scans for the next valid entry; only a tail that no
- * valid entry follows is cut, and it is moved aside (journal/00000003.torn),
- * never destroyed.
+ * valid entry follows is cut, or after a power cut what never was durable, and it is
+ * moved aside (journal/00000003.torn), never destroyed.  A segment is durable before the next is begun.
  *
  * Threads: all functions may be called from any thread.  Appending callers are
  * few and short (one write); syncing is grouped: one fdatasync serves all who
@@ -31,14 +36,18 @@
 #include "why.h"
 
 #define JOURNAL_HEAD_SIZE 24 /* bytes before an entry's own */
+#define JOURNAL_SEGMENT_HEAD_SIZE 20 /* bytes before a segment's first entry */
 
 /* Where an entry stands: segment << 32 | offset of its head. Rises with every append. */
 typedef uint64_t journal_place;
 
 struct journal;
 
+#define JOURNAL_UNSYNCED_UNKNOWN 0xffffffu
+
 struct journal_entry { /* an entry as read; bytes are borrowed until the callback returns */
 	uint8_t kind;
+	uint32_t unsynced; /* so many before it, by number, were not known durable when it was appended */
 	uint64_t number;
 	journal_place place;
 	journal_place end; /* of the byte after it */
@@ -46,8 +55,8 @@ struct journal_entry { /* an entry as read; bytes are borrowed until the callbac
 	size_t size;
 };
 
-struct journal_damage { /* a range of a segment that holds no valid entry */
-	uint32_t segment;
+struct journal_damage { /* a range of a segment that holds no valid entry, or is not its head */
+	uint32_t segment;      /* 0: journal/salt */
 	uint64_t offset, size; /* bytes */
 	bool torn_tail;        /* nothing valid follows: it was moved aside */
 };
@@ -59,8 +68,11 @@ struct journal_stats {
 /*
  * Opens or makes the journal in `directory_fd`/journal. Reads only the last segment
  * (to find its end and next number); a torn tail is moved aside. Other damage is met when scanned.
+ * power_was_cut: the machine stopped while it was in use. Then all from the first missing entry that never was
+ * durable is moved aside, for what came after builds on it.
+ * -EPROTONOSUPPORT: it is of another format. -EBADMSG: the salt is lost, or something else has a segment's name.
  */
-int journal_open(struct journal **out, int directory_fd, struct why *why);
+int journal_open(struct journal **out, int directory_fd, bool power_was_cut, struct why *why);
 /*
  * The journal as it is now, to be read only, also while another process appends to it: nothing is
  * made, cut or removed, and what appends or rewrites fails with -EROFS. An incomplete tail is told by
@@ -107,14 +119,11 @@ typedef void (*journal_damaged)(void *context, const struct journal_damage *dama
  */
 int journal_scan(struct journal *j, journal_place from, journal_visit visit,
 		 journal_damaged damaged, void *context);
-/* The same, on a journal opened by journal_open_readonly() for it. */
-int journal_scan_readonly(int directory_fd, journal_visit visit, journal_damaged damaged,
-			  void *context, struct why *why);
 
 /* The segments, oldest first: for compaction. */
 size_t journal_segments(struct journal *j, uint32_t *out, size_t count_max);
 uint64_t journal_segment_size(struct journal *j, uint32_t segment);
-/* Ends the active segment: the next append begins a new one. */
+/* Ends the active segment, which is made durable: the next append begins a new one. */
 int journal_rotate(struct journal *j);
 /* Visits the entries of one segment. */
 int journal_scan_segment(struct journal *j, uint32_t segment, journal_visit visit,

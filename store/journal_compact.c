@@ -36,9 +36,11 @@ static int flush(struct rewrite *w)
 static int keep(struct rewrite *w, const struct journal_entry *entry)
 {
 	uint8_t head[ENTRY_HEAD_SIZE];
-	journal_put_head(head, entry->number, entry->kind, entry->bytes, entry->size);
-
+	struct journal_entry there = *entry;
 	journal_place place = (uint64_t)w->segment << 32 | (w->written + w->pending.size);
+	there.place = place;
+	there.unsynced = 0; /* all before it is durable, or was dropped */
+	journal_put_head(head, &w->j->salt, &there);
 	bytes_put(&w->pending, head, sizeof(head));
 	bytes_put(&w->pending, entry->bytes, entry->size);
 	int err = bytes_error(&w->pending);
@@ -51,7 +53,11 @@ static int keep(struct rewrite *w, const struct journal_entry *entry)
 
 static int rewrite_entries(struct rewrite *w, uint64_t size)
 {
-	struct scanner s = { .calls = &w->j->calls, .fd = w->source, .segment = w->segment, .limit = size };
+	struct scanner s = { .calls = &w->j->calls, .fd = w->source, .segment = w->segment,
+			     .salt = w->j->salt, .limit = size };
+	uint8_t head[SEGMENT_HEAD_SIZE];
+	journal_put_segment_head(head, &w->j->salt);
+	bytes_put(&w->pending, head, sizeof(head));
 	int got = scanner_begin(&s);
 	while (got == 0) {
 		struct journal_entry entry;
@@ -98,7 +104,10 @@ int journal_compact_prepare(struct journal *j, uint32_t segment,
 					  journal_place new_place),
 			    void *context)
 {
-	int err = j->readonly ? -EROFS : claim(j, segment);
+	/* What was not durable could not be told from what is dropped here. */
+	int err = j->readonly ? -EROFS : journal_sync(j);
+	if (err == 0)
+		err = claim(j, segment);
 	if (err < 0)
 		return err;
 

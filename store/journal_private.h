@@ -1,9 +1,9 @@
 /*
  * journal_private.h - what the files of journal.h share; nobody else includes it but their tests.
  *
- * journal_segment.c knows names, open files and replacing one; journal_scan.c
- * the format of an entry and reading on after damage; journal_sync.c making
- * durable; journal_compact.c rewriting; journal.c the rest.
+ * journal_segment.c knows names, open files and replacing one; journal_salt.c
+ * the salt; journal_scan.c the format and reading on after damage; journal_tail.c what a
+ * crash left at the end; journal_sync.c making durable; journal_compact.c rewriting; journal.c the rest.
  *
  * Locks, in this order: `state` guards what appends and syncs change; `files`
  * the open files and sizes, and is held only briefly (never over a read, write
@@ -30,6 +30,7 @@ struct journal_calls {
 	int (*ftruncate)(void *context, int fd, off_t size);
 	int (*openat)(void *context, int directory_fd, const char *path, int flags, mode_t mode);
 	int (*renameat)(void *context, int directory_fd, const char *from, const char *to);
+	void (*random)(void *context, uint8_t *out, size_t size);
 	void *context;
 };
 
@@ -65,6 +66,8 @@ struct journal {
 	uint64_t segment_size_max;
 	int directory_fd; /* of journal/ */
 	bool readonly;
+	bool salt_damaged; /* journal/salt is not there as it should; readonly alone: else it is made anew */
+	struct journal_salt salt;
 
 	pthread_mutex_t state, files;
 	pthread_cond_t synced;
@@ -75,6 +78,7 @@ struct journal {
 	uint64_t tick;
 
 	uint64_t next_number;
+	uint64_t durable_number; /* of the last entry known durable; 0 until the first sync */
 	uint64_t generation; /* rises with every append and truncation */
 	uint64_t durable;    /* generation up to which all is known durable */
 	bool syncing;        /* a leader is at work */
@@ -86,9 +90,18 @@ struct journal {
 	struct compaction compaction;
 };
 
-/* segment_size_max 0: SEGMENT_SIZE_MAX; calls NULL: the system's. */
-int journal_open_tuned(struct journal **out, int directory_fd, uint64_t segment_size_max,
-		       const struct journal_calls *calls, struct why *why);
+/*
+ * A process before this one may have been killed between its appends and their
+ * sync. It synced every second: what it left is in the newest segments.
+ */
+#define UNSYNCED_AT_OPEN_MAX 8
+
+struct journal_tuning {
+	uint64_t segment_size_max;         /* 0: SEGMENT_SIZE_MAX */
+	const struct journal_calls *calls; /* NULL: the system's */
+	bool power_was_cut;
+};
+int journal_open_tuned(struct journal **out, int directory_fd, const struct journal_tuning *tuning, struct why *why);
 
 /* ---- journal_segment.c ---- */
 
@@ -123,6 +136,20 @@ void journal_release(struct journal *j, struct segment_file *file);
 void journal_close_files(struct journal *j);
 /* Cuts a file to the size its segment has. Under state. */
 int journal_truncate(struct journal *j, struct segment *s);
+
+/* ---- journal_salt.c ---- */
+
+/* Finds the salt in journal/salt or a segment's head, or makes one for a journal that is new. */
+int journal_find_salt(struct journal *j, struct why *why);
+
+/* ---- journal_tail.c ---- */
+
+/* Becomes durable with the first entry, before which it is not needed. */
+int journal_write_segment_head(struct journal *j, int fd);
+/* After a power cut: moves aside all from the first hole that is no damage. */
+int journal_cut_after_holes(struct journal *j, struct why *why);
+/* Moves a torn tail aside and finds the next number. */
+int journal_find_end(struct journal *j, struct why *why);
 
 /* ---- journal.c ---- */
 

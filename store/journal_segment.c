@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,11 @@ static int system_renameat(void *context, int directory_fd, const char *from, co
 	return renameat(directory_fd, from, directory_fd, to);
 }
 
+static void system_random(void *context, uint8_t *out, size_t size)
+{
+	randombytes_buf(out, size);
+}
+
 const struct journal_calls journal_system_calls = {
 	.pread = system_pread,
 	.pwrite = system_pwrite,
@@ -58,6 +64,7 @@ const struct journal_calls journal_system_calls = {
 	.ftruncate = system_ftruncate,
 	.openat = system_openat,
 	.renameat = system_renameat,
+	.random = system_random,
 };
 
 /* ---- names ---- */

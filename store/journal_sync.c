@@ -27,7 +27,7 @@ static bool is_dirty(const struct segment *s)
 /* From `synced_size` on there is entry after entry. */
 static int check_copy(struct journal *j, const struct segment *s, int fd)
 {
-	struct scanner scanner = { .calls = &j->calls, .fd = fd, .segment = s->id,
+	struct scanner scanner = { .calls = &j->calls, .fd = fd, .segment = s->id, .salt = j->salt,
 				   .at = s->synced_size, .limit = s->size };
 	struct journal_entry entry;
 	struct journal_damage damage = { 0 };
@@ -126,7 +126,7 @@ static struct segment *next_dirty(struct journal *j, uint32_t after)
 /* One round, covering all up to the generation at its begin. */
 static int sync_round(struct journal *j)
 {
-	uint64_t generation = j->generation;
+	uint64_t generation = j->generation, number = j->next_number - 1;
 	int err = 0;
 	uint32_t after = 0;
 	struct segment *s;
@@ -146,6 +146,8 @@ static int sync_round(struct journal *j)
 		j->failed_error = err;
 	} else if (generation > j->durable) {
 		j->durable = generation;
+		/* What was taken back meanwhile was not the last. */
+		j->durable_number = number < j->next_number ? number : j->next_number - 1;
 	}
 	pthread_cond_broadcast(&j->synced);
 	return err;

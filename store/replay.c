@@ -15,7 +15,7 @@
 #define INDEX_FORMAT "mootfs index 1" /* another text: built anew */
 #define STATE_PATH "index/state"
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
-#define BATCH_ENTRIES 20000           /* applied in one transaction */
+#define BATCH_ENTRIES 6000            /* applied in one transaction: at a million records each touches a page of its own, in memory */
 #define BATCH_SIZE (32u * 1024 * 1024)
 
 struct replay {
@@ -56,8 +56,10 @@ static int write_state(struct store *store, const char *state)
 	return file_replace(store->fd, STATE_PATH, 0600, text, (size_t)size);
 }
 
-/* May what is there be opened? Right format, and closed cleanly or left by a process of this very boot. */
-static bool state_is_usable(struct store *store)
+enum left { LEFT_CLOSED, LEFT_BY_THIS_BOOT, LEFT_BY_ANOTHER_BOOT, LEFT_UNKNOWN };
+
+/* How the folder was left, by a program that wrote this format; unknown: by another, or there is nothing yet. */
+static enum left read_state(const struct store *store)
 {
 	CLEANUP(cleanup_free) uint8_t *text = NULL;
 	char boot[40], format[32] = "", of[40] = "", state[8] = "";
@@ -65,10 +67,27 @@ static bool state_is_usable(struct store *store)
 
 	read_boot_id(boot);
 	if (file_read(store->fd, STATE_PATH, 256, &text, &size) < 0 ||
-	    sscanf((const char *)text, "%31[^\n]\n%39[^\n]\n%7[^\n]", format, of, state) != 3)
-		return false;
-	return strcmp(format, INDEX_FORMAT) == 0 &&
-	       (strcmp(state, "closed") == 0 || (boot[0] && strcmp(of, boot) == 0));
+	    sscanf((const char *)text, "%31[^\n]\n%39[^\n]\n%7[^\n]", format, of, state) != 3 ||
+	    strcmp(format, INDEX_FORMAT) != 0)
+		return LEFT_UNKNOWN;
+	if (strcmp(state, "closed") == 0)
+		return LEFT_CLOSED;
+	return boot[0] && strcmp(of, boot) == 0 ? LEFT_BY_THIS_BOOT : LEFT_BY_ANOTHER_BOOT;
+}
+
+bool replay_power_was_cut(const struct store *store)
+{
+	enum left left = read_state(store);
+
+	return left == LEFT_BY_ANOTHER_BOOT || left == LEFT_UNKNOWN;
+}
+
+/* May what is there be opened? */
+static bool state_is_usable(const struct store *store)
+{
+	enum left left = read_state(store);
+
+	return left == LEFT_CLOSED || left == LEFT_BY_THIS_BOOT;
 }
 
 /* And may what it says be trusted? */
@@ -95,8 +114,10 @@ int replay_mark_closed(struct store *store)
 static int replay_begin(struct replay *r)
 {
 	int err = txn_new(r->store, true, &r->txn);
-	if (err == 0)
+	if (err == 0) {
 		r->txn->replaying = true;
+		index_expect_many(r->txn->index);
+	}
 	return err;
 }
 

@@ -125,7 +125,7 @@ static int open_parts(struct store *store, const struct store_options *options, 
 
 	if (!options->create && fstatat(store->fd, "journal", &st, 0) < 0)
 		return why_set(why, -ENOENT, "%s has no journal; make one with `moot init`", store->path);
-	int err = journal_open(&store->journal, store->fd, why);
+	int err = journal_open(&store->journal, store->fd, replay_power_was_cut(store), why);
 	if (err < 0)
 		return err;
 	store->cache = piece_cache_new(CACHE_SIZE_MAX);
@@ -156,6 +156,7 @@ int store_open(struct store **out, const char *path, const struct key *key,
 	store->clock = options->clock;
 	store->pieces = (struct piece_store){ put_denied, find_denied, pieces_get, store };
 	pthread_mutex_init(&store->write_lock, NULL);
+	pthread_mutex_init(&store->small_lock, NULL);
 	store->path = strdup(path);
 
 	int err = store->path ? open_folder(store, why) : -ENOMEM;
@@ -192,6 +193,9 @@ int store_close(struct store *store)
 	if (store->fd >= 0)
 		close(store->fd);
 	key_finish(&store->key);
+	later_finish(store);
+	txn_buffers_finish(store);
+	pthread_mutex_destroy(&store->small_lock);
 	pthread_mutex_destroy(&store->write_lock);
 	free(store->path);
 	free(store);

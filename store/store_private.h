@@ -16,6 +16,25 @@ struct counters {
 	uint64_t next[NUMBER_KINDS];
 };
 
+#define LATER_MAX 32                /* entries */
+#define LATER_SIZE_MAX (256 * 1024) /* their bytes, in memory */
+#define BUFFERS_KEPT 4
+
+/* An entry in the journal of which the index does not know yet. */
+struct later {
+	uint8_t kind;
+	journal_place place;
+	struct id name; /* of a piece */
+	uint8_t *bytes; /* owned */
+	size_t size;
+};
+
+/* What a transaction works with that is too large to make anew for each. */
+struct txn_buffers {
+	struct record *records[2];
+	uint8_t *buffer;
+};
+
 struct store {
 	char *path;
 	int fd, lock_fd;
@@ -27,6 +46,10 @@ struct store {
 	struct piece_store pieces;
 	pthread_mutex_t write_lock; /* held by the one write transaction */
 	struct counters counters;   /* under write_lock */
+	pthread_mutex_t small_lock; /* held for moments: what follows */
+	struct later later[LATER_MAX]; /* changed under write_lock too */
+	size_t later_count, later_size;
+	struct txn_buffers buffers[BUFFERS_KEPT];
 	atomic_uint_least64_t cookie;
 	unsigned batches;           /* under write_lock: alive; what they name is needed */
 	atomic_bool moving;         /* a segment is being replaced: places may be of either file */
@@ -39,6 +62,22 @@ struct planned {
 	journal_place place;
 };
 
+#define HOT_NUMBERS 32
+
+/* Of a write transaction: what nearly every record asks for, in memory. */
+struct hot {
+	struct hot_number {
+		uint8_t kind; /* 0: free */
+		struct id id;
+		uint64_t number;
+	} numbers[HOT_NUMBERS];
+	uint64_t entity; /* the last asked for by number; 0: none */
+	struct id entity_id;
+	struct log_row log; /* the last put, not in its table before the end; number 0: none */
+	struct record_row last; /* the last record put; number 0: none */
+	uint64_t cookie;        /* the greatest given, not kept yet; 0: none */
+};
+
 struct store_txn {
 	struct store *store;
 	struct index_txn *index;
@@ -49,8 +88,9 @@ struct store_txn {
 	struct planned *planned;
 	size_t planned_count, planned_capacity;
 	struct tree_dirty tree;
-	struct record *records[2];
-	uint8_t *buffer;
+	struct txn_buffers buffers;
+	struct hot *hot; /* of a write transaction */
+	bool later; /* it has applied what store->later holds */
 };
 
 /* ---- transaction.c ---- */
@@ -58,6 +98,8 @@ struct store_txn {
 int counters_load(struct store *store, struct index_txn *index, struct counters *out);
 int counters_save(struct store_txn *txn);
 void txn_free(struct store_txn *txn);
+void later_finish(struct store *store); /* frees what is left of it: the next start replays it */
+void txn_buffers_finish(struct store *store);
 int txn_new(struct store *store, bool write, struct store_txn **out);
 
 /* ---- pieces.c ---- */
@@ -79,11 +121,16 @@ int pending_each_content(const uint8_t *value, size_t size,
 
 /* ---- local.c ---- */
 
-/* Applies a KIND_LOCAL entry's bytes. */
+/* A KIND_LOCAL entry's bytes; finish them also on failure. */
+int local_encode(struct bytes *out, enum local_kind kind, const void *key, size_t key_size,
+		 const void *value, size_t value_size);
+/* Applies them. */
 int local_apply(struct store_txn *txn, const uint8_t *bytes, size_t size, journal_place place);
 
 /* ---- replay.c ---- */
 
+/* Did the machine stop while the folder was in use? Asked before the journal is opened. */
+bool replay_power_was_cut(const struct store *store);
 /* Brings the index up to the journal; builds it anew where asked or needed. */
 /* The index is whole on disk: the next start may use it whatever boot it is. */
 int replay_mark_closed(struct store *store);

@@ -1,6 +1,6 @@
 /*
- * Scanning a segment of arbitrary bytes: what is told covers the segment from
- * its begin to its end without a gap, and entries encode to the bytes they came from.
+ * Scanning a segment of arbitrary bytes, of the journal whose salt is eight Z: what is told covers the segment
+ * from its head to its end without a gap, and entries encode to the bytes they came from.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -24,6 +24,8 @@ static ssize_t read_input(void *context, int fd, void *out, size_t size, off_t o
 	return (ssize_t)size;
 }
 
+static const struct journal_salt salt = { "ZZZZZZZZ" };
+
 static void check_entry(const struct input *input, const struct journal_entry *entry)
 {
 	uint8_t head[ENTRY_HEAD_SIZE];
@@ -32,7 +34,7 @@ static void check_entry(const struct input *input, const struct journal_entry *e
 	assert(entry->end - entry->place == ENTRY_HEAD_SIZE + entry->size);
 	assert((entry->end & UINT32_MAX) <= input->size);
 	assert(memcmp(entry->bytes, input->bytes + offset + ENTRY_HEAD_SIZE, entry->size) == 0);
-	journal_put_head(head, entry->number, entry->kind, entry->bytes, entry->size);
+	journal_put_head(head, &salt, entry);
 	assert(memcmp(head, input->bytes + offset, sizeof(head)) == 0);
 }
 
@@ -47,10 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	struct input input = { copy, size };
 	struct journal_calls calls = { .pread = read_input, .context = &input };
-	struct scanner s = { .calls = &calls, .segment = 1, .limit = size };
+	struct scanner s = { .calls = &calls, .segment = 1, .salt = salt, .limit = size };
 	struct journal_entry entry;
 	struct journal_damage damage;
-	uint64_t told = 0;
+	uint8_t head[SEGMENT_HEAD_SIZE];
+	journal_put_segment_head(head, &salt);
+	uint64_t told = size >= sizeof(head) && memcmp(copy, head, sizeof(head)) == 0 ? sizeof(head) : 0;
 	int got = scanner_begin(&s);
 	while (got == 0) {
 		got = scanner_next(&s, &entry, &damage);

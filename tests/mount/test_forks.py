@@ -8,6 +8,7 @@ from conftest import read, wait_until
 
 ENTRY_HEAD = struct.Struct('<IQIB')
 HEAD_SIZE = 24
+SEGMENT_HEAD_SIZE = 20
 KIND_RECORD = 1
 
 
@@ -75,7 +76,7 @@ def damage_record(path, index):
     """One bit of the index-th record of a segment."""
     with open(path, 'rb') as file:
         segment = bytearray(file.read())
-    offset, records = 0, []
+    offset, records = SEGMENT_HEAD_SIZE, []
     while offset < len(segment):
         _, _, size, kind = ENTRY_HEAD.unpack_from(segment, offset)
         if kind == KIND_RECORD:

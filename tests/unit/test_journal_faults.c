@@ -82,7 +82,7 @@ static void test_compaction_to_nothing(void **state)
 	append_ok(j, 2, 100, NULL);
 	assert_int_equal(journal_compact_prepare(j, 1, none_lives, note_move, NULL), 0);
 	assert_int_equal(journal_compact_commit(j, 1), 0);
-	assert_int_equal(journal_segment_size(j, 1), 0);
+	assert_int_equal(journal_segment_size(j, 1), SEGMENT_HEAD_SIZE);
 	scan_all(j, seen);
 	assert_int_equal(seen->count, 1);
 	assert_int_equal(journal_close(j), 0);
@@ -100,7 +100,7 @@ static void test_compaction_keeps_what_is_damaged_aside(void **state)
 	uint8_t bytes[4096], torn[4096];
 	journal_place moved[SMALL_COUNT];
 	size_t size = make_small(f, bytes);
-	bytes[SMALL_STEP + 3] ^= 1;
+	bytes[SMALL_AT(1) + 3] ^= 1;
 	write_file(f, "journal/00000001.seg", bytes, size);
 	struct seen *seen = seen_new();
 	struct journal *j = open_small(f, 0, NULL);
@@ -111,7 +111,7 @@ static void test_compaction_keeps_what_is_damaged_aside(void **state)
 	assert_int_equal(seen->count, 3);
 	assert_int_equal(seen->damages, 0);
 	assert_int_equal(read_file(f, "journal/00000001.torn", torn, sizeof(torn)), SMALL_STEP);
-	assert_memory_equal(torn, bytes + SMALL_STEP, SMALL_STEP);
+	assert_memory_equal(torn, bytes + SMALL_AT(1), SMALL_STEP);
 	assert_int_equal(journal_close(j), 0);
 	free(seen);
 }
@@ -214,7 +214,7 @@ static struct journal_calls faulty_calls(struct faults *faults)
 	return (struct journal_calls){
 		.pread = faulty_pread, .pwrite = faulty_pwrite, .fdatasync = faulty_sync, .fsync = faulty_sync,
 		.ftruncate = faulty_ftruncate, .openat = faulty_openat, .renameat = faulty_renameat,
-		.context = faults,
+		.random = known_random, .context = faults,
 	};
 }
 
@@ -292,7 +292,8 @@ static void test_open_with_faults(void **state)
 		struct why why = { "" };
 		make_segment(f, bytes, size - 7);
 		arm(&faults, ~0u, n, false, ENOSPC);
-		err = journal_open_tuned(&j, f->fd, 0, &calls, &why);
+		const struct journal_tuning tuning = { .calls = &calls, .power_was_cut = n % 2 };
+		err = journal_open_tuned(&j, f->fd, &tuning, &why);
 		assert_int_equal(err < 0, why.text[0] != '\0');
 		assert_int_equal(err, faults.failed ? -ENOSPC : 0);
 		arm(&faults, 0, 0, false, 0);
@@ -435,7 +436,7 @@ static void test_unreadable_sector(void **state)
 	j = open_small(f, 0, &calls);
 	scan_all(j, seen);
 	assert_int_equal(seen->damages, 1);
-	assert_int_equal(seen->count, 96); /* four entries of 1 KiB stood in it */
+	assert_int_equal(seen->count, 95); /* of five entries of 1 KiB some stood in it */
 	assert_int_equal(seen->numbers[seen->count - 1], 100);
 	assert_int_equal(journal_close(j), 0);
 
@@ -444,7 +445,7 @@ static void test_unreadable_sector(void **state)
 	j = open_small(f, 0, &calls);
 	scan_all(j, seen);
 	assert_int_equal(seen->damages, 0);
-	assert_int_equal(seen->count, 96);
+	assert_int_equal(seen->count, 95);
 	assert_true(file_size(f, "journal/00000001.torn") >= 4096);
 	assert_int_equal(journal_close(j), 0);
 	free(seen);
@@ -494,7 +495,7 @@ static void *read_back(void *context)
 		(void)journal_is_synced(c->j);
 		c->error = journal_scan(c->j, 0, count_entry, NULL, &count);
 		if (!c->error)
-			c->error = journal_scan_readonly(c->folder->fd, count_entry, NULL, &count, NULL);
+			c->error = scan_as_other(c->folder->fd, count_entry, NULL, &count);
 	}
 	return NULL;
 }
