@@ -38,32 +38,31 @@ static uint32_t status_number(uint32_t id, const char *field)
 	return line ? (uint32_t)strtoul(line + strlen(field), NULL, 10) : 0;
 }
 
-uint32_t process_parent(uint32_t process)
+static uint32_t ask(struct processes *p, struct process_answer *kept, uint32_t id, const char *field, uint64_t now_ms)
 {
-	return process ? status_number(process, "\nPPid:") : 0;
+	struct process_answer *answer = &kept[id % PROCESS_KEPT];
+
+	pthread_mutex_lock(&p->lock);
+	const struct process_answer known = *answer;
+	pthread_mutex_unlock(&p->lock);
+	if (known.of == id && now_ms < known.until_ms)
+		return known.is;
+
+	const uint32_t is = status_number(id, field);
+	pthread_mutex_lock(&p->lock);
+	*answer = (struct process_answer){ id, is, now_ms + KEPT_MS };
+	pthread_mutex_unlock(&p->lock);
+	return is;
 }
 
 uint32_t process_of(struct processes *p, uint32_t thread, uint64_t now_ms)
 {
-	if (thread == 0)
-		return 0;
+	const uint32_t process = thread ? ask(p, p->processes, thread, "\nTgid:", now_ms) : 0;
 
-	uint32_t process = 0;
-	size_t slot = thread % PROCESS_KEPT;
-	pthread_mutex_lock(&p->lock);
-	if (p->kept[slot].thread == thread && now_ms < p->kept[slot].until_ms)
-		process = p->kept[slot].process;
-	pthread_mutex_unlock(&p->lock);
-	if (process)
-		return process;
+	return process ? process : thread;
+}
 
-	process = status_number(thread, "\nTgid:");
-	if (!process)
-		process = thread;
-	pthread_mutex_lock(&p->lock);
-	p->kept[slot].thread = thread;
-	p->kept[slot].process = process;
-	p->kept[slot].until_ms = now_ms + KEPT_MS;
-	pthread_mutex_unlock(&p->lock);
-	return process;
+uint32_t process_parent(struct processes *p, uint32_t process, uint64_t now_ms)
+{
+	return process ? ask(p, p->parents, process, "\nPPid:", now_ms) : 0;
 }

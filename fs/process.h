@@ -11,19 +11,21 @@
 
 #define PROCESS_KEPT 64 /* slots; more threads than that in a second only cost another look */
 
+struct process_answer {
+	uint32_t of, is; /* of 0: nothing kept; is 0: none is known */
+	uint64_t until_ms;
+};
+
 struct processes {
 	pthread_mutex_t lock;
-	struct {
-		uint32_t thread, process;
-		uint64_t until_ms;
-	} kept[PROCESS_KEPT];
+	struct process_answer processes[PROCESS_KEPT], parents[PROCESS_KEPT];
 };
 
 void processes_init(struct processes *p);
 void processes_finish(struct processes *p);
 /* 0: unknown (0 was given, or the thread has ended and nothing is known: then the thread's own id). */
 uint32_t process_of(struct processes *p, uint32_t thread, uint64_t now_ms);
-/* The parent of a process, 0 if unknown. Asked each time. */
-uint32_t process_parent(uint32_t process);
+/* The parent of a process, 0 if unknown. */
+uint32_t process_parent(struct processes *p, uint32_t process, uint64_t now_ms);
 
 #endif

@@ -32,40 +32,36 @@ struct level {
 struct writer {
 	struct packer *packer;
 	const struct piece_store *store;
-	uint8_t *member; /* PIECE_STORED_MAX bytes */
 	struct level levels[CONTENT_DEPTH_MAX + 1]; /* by depth: 0 has the text's own pieces */
 };
 
-static int writer_init(struct writer *w, struct packer *packer, const struct piece_store *store)
+static void writer_init(struct writer *w, struct packer *packer, const struct piece_store *store)
 {
 	*w = (struct writer){ .packer = packer, .store = store };
 	for (size_t i = 0; i <= CONTENT_DEPTH_MAX; i++)
 		bytes_init(&w->levels[i].list, LIST_WINDOW_SIZE);
-	w->member = malloc(PIECE_STORED_MAX);
-	return w->member ? 0 : -ENOMEM;
 }
 
 static void writer_finish(struct writer *w)
 {
 	for (size_t i = 0; i <= CONTENT_DEPTH_MAX; i++)
 		bytes_finish(&w->levels[i].list);
-	free(w->member);
 }
 
-/* Stores one cut, unless a piece of its text is kept already. */
-static int write_piece(struct writer *w, const uint8_t *text, size_t size, struct piece_ref *out)
+/* Stores one cut, whose hash text_id is, unless a piece of its text is kept already. */
+static int write_piece(struct writer *w, const uint8_t *text, size_t size, const struct id *text_id,
+		       struct piece_ref *out)
 {
 	const struct piece_store *store = w->store;
-	struct id text_id;
 	struct piece_ref kept;
 
-	id_of_bytes(&text_id, text, size);
-	int found = store->find_text(store->context, &text_id, &kept);
+	int found = store->find_text(store->context, text_id, &kept);
 	if (found < 0)
 		return found;
 
 	if (found == 0) {
-		ssize_t member_size = piece_deflate(w->packer, text, size, w->member);
+		uint8_t *member = packer_member(w->packer);
+		ssize_t member_size = piece_deflate(w->packer, text, size, member);
 		if (member_size < 0)
 			return (int)member_size;
 
@@ -73,9 +69,9 @@ static int write_piece(struct writer *w, const uint8_t *text, size_t size, struc
 			.text_size = size,
 			.stored_size = (uint32_t)member_size,
 		};
-		id_of_bytes(&offer.name, w->member, (size_t)member_size);
+		id_of_bytes(&offer.name, member, (size_t)member_size);
 		kept = offer;
-		int err = store->put(store->context, &text_id, &offer, w->member, &kept);
+		int err = store->put(store->context, text_id, &offer, member, &kept);
 		if (err < 0)
 			return err;
 	}
@@ -129,7 +125,10 @@ static int write_list(struct writer *w, struct level *level, struct piece_ref *o
 		text_size += ref.text_size;
 	}
 
-	int err = write_piece(w, level->list.data, cut, &list);
+	struct id text_id;
+
+	id_of_bytes(&text_id, level->list.data, cut);
+	int err = write_piece(w, level->list.data, cut, &text_id, &list);
 	if (err < 0)
 		return err;
 
@@ -218,15 +217,17 @@ static int window_fill(struct window *w)
 	if ((size_t)got != wanted)
 		return -EIO; /* the text shrank under us */
 
-	crypto_generichash_update(&w->digest, w->bytes + w->end, wanted);
 	w->end += wanted;
 	w->offset += wanted;
 	return 0;
 }
 
-/* One cut at least: the empty text is one empty piece. */
-static int write_text(struct writer *w, struct window *window)
+/* One cut at least: the empty text is one empty piece. A text of one cut is hashed once. */
+static int write_text(struct writer *w, struct window *window, struct id *out_digest)
 {
+	struct id text_id;
+	bool whole;
+
 	do {
 		struct piece_ref ref;
 
@@ -236,13 +237,21 @@ static int write_text(struct writer *w, struct window *window)
 
 		const uint8_t *text = window->bytes + window->start;
 		size_t cut = piece_cut(text, window->end - window->start);
-		err = write_piece(w, text, cut, &ref);
+		whole = cut == window->size;
+		id_of_bytes(&text_id, text, cut);
+		if (!whole)
+			crypto_generichash_update(&window->digest, text, cut);
+		err = write_piece(w, text, cut, &text_id, &ref);
 		if (err == 0)
 			err = add_ref(w, 0, &ref);
 		if (err < 0)
 			return err;
 		window->start += cut;
 	} while (window->start < window->end || window->offset < window->size);
+	if (whole)
+		*out_digest = text_id;
+	else
+		crypto_generichash_final(&window->digest, out_digest->bytes, ID_SIZE);
 	return 0;
 }
 
@@ -252,10 +261,11 @@ int content_write(struct packer *p, const struct piece_store *store, content_sou
 	if (size > DOCUMENT_SIZE_MAX)
 		return -EFBIG;
 
-	CLEANUP(cleanup_free) uint8_t *buffer = malloc(WINDOW_SIZE);
+	/* A small text pays for a small buffer: large blocks are mapped and faulted in anew each time. */
+	CLEANUP(cleanup_free) uint8_t *buffer = malloc(size < WINDOW_SIZE ? size + 1 : WINDOW_SIZE);
 	CLEANUP(writer_finish) struct writer writer;
-	int err = writer_init(&writer, p, store);
-	if (err < 0 || !buffer)
+	writer_init(&writer, p, store);
+	if (!buffer)
 		return -ENOMEM;
 
 	struct window window = {
@@ -265,12 +275,11 @@ int content_write(struct packer *p, const struct piece_store *store, content_sou
 		.context = source_context,
 	};
 	crypto_generichash_init(&window.digest, NULL, 0, ID_SIZE);
-	err = write_text(&writer, &window);
+	struct content content = { .size = size };
+	int err = write_text(&writer, &window, &content.digest);
 	if (err < 0)
 		return err;
 
-	struct content content = { .size = size };
-	crypto_generichash_final(&window.digest, content.digest.bytes, ID_SIZE);
 	err = finish_lists(&writer, &content);
 	if (err < 0)
 		return err;

@@ -1,5 +1,6 @@
 #include "desk.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -88,6 +89,10 @@ struct folder *folder_get(struct desk *desk, const struct id *id)
 	if (folder) {
 		folder->id = *id;
 		HASH_ADD(hh, desk->folders, id, sizeof(folder->id), folder);
+		if (!folder->hh.tbl) {
+			free(folder);
+			folder = NULL;
+		}
 	}
 	return folder;
 }
@@ -123,14 +128,17 @@ struct slot *slot_find(struct desk *desk, const struct id *directory, const char
 	return slot;
 }
 
-static void slot_link(struct slot *slot, struct folder *folder, const char *name)
+static int slot_link(struct slot *slot, struct folder *folder, const char *name)
 {
 	slot->folder = folder;
 	memset(slot->name, 0, sizeof(slot->name));
 	memcpy(slot->name, name, strlen(name));
 	slot->key_size = slot_key(slot->key, &folder->id, name);
 	HASH_ADD_KEYPTR(hh, slot->desk->slots, slot->key, slot->key_size, slot);
+	if (!slot->hh.tbl)
+		return -ENOMEM;
 	DL_APPEND(folder->slots, slot);
+	return 0;
 }
 
 static void slot_unlink(struct slot *slot)
@@ -141,8 +149,19 @@ static void slot_unlink(struct slot *slot)
 
 void slot_rename(struct slot *slot, struct folder *folder, const char *name)
 {
+	struct slot keep = { .key_size = 1 }; /* a key that no slot has */
+	UT_hash_table *table = slot->hh.tbl;
+	unsigned noexpand = table->noexpand;
+
+	/* The table neither goes nor grows meanwhile: so it needs no memory, and cannot fail. */
+	table->noexpand = 1;
+	HASH_ADD_KEYPTR(hh, slot->desk->slots, keep.key, keep.key_size, &keep);
 	slot_unlink(slot);
-	slot_link(slot, folder, name);
+	int err = slot_link(slot, folder, name);
+	assert(err == 0);
+	(void)err;
+	HASH_DEL(slot->desk->slots, &keep);
+	table->noexpand = noexpand;
 }
 
 static struct slot *slot_new(struct desk *desk, const struct id *directory, const char *name)
@@ -152,7 +171,10 @@ static struct slot *slot_new(struct desk *desk, const struct id *directory, cons
 
 	if (slot) {
 		slot->desk = desk;
-		slot_link(slot, folder, name);
+		if (slot_link(slot, folder, name) < 0) {
+			free(slot);
+			slot = NULL;
+		}
 	}
 	return slot;
 }
@@ -242,24 +264,18 @@ void slot_settle(struct slot *slot)
 /* Reads the version that shows into the slot. */
 int slot_reload(struct slot *slot, struct store_txn *txn, const struct id *version)
 {
-	struct version *v = malloc(sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	int err = document_version(txn, version, v);
-	struct body *text = err == 0 ? body_new(&v->content) : NULL;
-	if (err == 0 && !text)
-		err = -ENOMEM;
-	if (err == 0) {
-		slot->head = *version;
-		slot->document = v->row.document;
-		slot->mode = v->row.mode;
-		slot_set_text(slot, text);
-		err = attributes_get(slot->desk, txn, &slot->folder->id, slot->name, version,
-				     v->row.time_ms, v->row.mode, &slot->attributes);
-	}
-	body_unref(text);
-	free(v);
-	return err;
+	struct known known;
+
+	int err = known_get(slot->desk, txn, version, &known);
+	if (err < 0)
+		return err;
+	slot->head = *version;
+	slot->document = known.document;
+	slot->mode = known.mode;
+	slot_set_text(slot, known.text);
+	body_unref(known.text);
+	return attributes_get(slot->desk, txn, &slot->folder->id, slot->name, version, known.time_ms, known.mode,
+			      &slot->attributes);
 }
 
 static int slot_load(struct slot *slot, struct store_txn *txn, const struct tree_item *item)
@@ -450,6 +466,7 @@ struct each {
 	bool own;
 	struct slot **extra; /* shown, not in the tree; by cookie */
 	size_t extra_count, extra_at;
+	uint64_t (*knows)(void *context, const struct tree_item *item);
 	int (*visit)(void *context, const struct desk_item *item);
 	void *context;
 	struct desk_item item;
@@ -473,6 +490,21 @@ static int each_extra(struct each *each, uint64_t before)
 	return 0;
 }
 
+static int each_known(struct each *each, const struct tree_item *item, uint64_t ino)
+{
+	struct desk_item *out = &each->item;
+
+	memcpy(out->name, item->name, sizeof(item->name));
+	out->what = item->what;
+	out->id = item->id;
+	out->cookie = item->cookie;
+	out->attributes.ino = ino;
+	out->known = true;
+	int stop = each->visit(each->context, out);
+	out->known = false;
+	return stop;
+}
+
 static int each_item(void *context, const struct tree_item *item)
 {
 	struct each *each = context;
@@ -490,6 +522,9 @@ static int each_item(void *context, const struct tree_item *item)
 		memcpy(each->item.name, item->name, sizeof(item->name));
 		each->item.cookie = item->cookie;
 	} else {
+		uint64_t ino = each->knows ? each->knows(each->context, item) : 0;
+		if (ino)
+			return each_known(each, item, ino);
 		int err = item_of_tree(each->desk, each->txn, item, &each->item);
 		if (err < 0)
 			return err;
@@ -523,10 +558,18 @@ static int each_collect(struct each *each, const struct id *directory, uint64_t 
 int desk_each(struct desk *desk, const struct id *person, const struct id *directory, uint64_t after,
 	      int (*visit)(void *context, const struct desk_item *item), void *context)
 {
+	return desk_each_new(desk, person, directory, after, NULL, visit, context);
+}
+
+int desk_each_new(struct desk *desk, const struct id *person, const struct id *directory, uint64_t after,
+		  uint64_t (*knows)(void *context, const struct tree_item *item),
+		  int (*visit)(void *context, const struct desk_item *item), void *context)
+{
 	struct each *each = calloc(1, sizeof(*each));
 	if (!each)
 		return -ENOMEM;
 	each->desk = desk;
+	each->knows = knows;
 	each->visit = visit;
 	each->context = context;
 	each->own = id_equal(person, &desk->self);
@@ -738,6 +781,7 @@ int desk_close(struct desk *desk)
 		HASH_DEL(desk->folders, folder);
 		free(folder);
 	}
+	known_finish(desk);
 	HASH_ITER(hh, desk->seen, seen, next_seen) {
 		HASH_DEL(desk->seen, seen);
 		free(seen);

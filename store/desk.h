@@ -58,7 +58,8 @@ int desk_close(struct desk *desk);
 struct attributes {
 	uint32_t permissions;        /* 07777 bits; of a document the x bits follow the version's mode */
 	uint32_t uid, gid;
-	uint64_t mtime_ns, ctime_ns; /* since 1970 */
+	uint64_t mtime_ns, ctime_ns; /* since 1970, modulo 2^64: before 1970 as a negative number */
+	uint64_t atime_ns;           /* as it was set; 0: never set, so it is mtime_ns */
 	uint64_t ino;                /* stable across renames and restarts, of one slot */
 };
 
@@ -72,6 +73,7 @@ struct desk_item {
 	uint64_t size;                     /* text bytes of the current content, also under edit; of a link its target's */
 	uint64_t cookie;                   /* stable listing position, > 0 */
 	bool waits;                        /* something here is not signed yet */
+	bool known;                        /* of desk_each_new() only */
 	struct attributes attributes;
 };
 
@@ -81,6 +83,13 @@ int desk_lookup(struct desk *desk, const struct id *person, const struct id *dir
 /* By cookie, those greater than `after`. The visitor must not call the desk. Stops at nonzero and returns it. */
 int desk_each(struct desk *desk, const struct id *person, const struct id *directory, uint64_t after,
 	      int (*visit)(void *context, const struct desk_item *item), void *context);
+/*
+ * As desk_each(), but of a signed item for which `knows` returns its st_ino (name as shown, what, id; 0: it is not
+ * known) the name, cookie, what, id and attributes.ino alone are filled in, and `known`.
+ */
+int desk_each_new(struct desk *desk, const struct id *person, const struct id *directory, uint64_t after,
+		  uint64_t (*knows)(void *context, const struct tree_item *item),
+		  int (*visit)(void *context, const struct desk_item *item), void *context);
 /* Attributes of a directory by its id (the root too). */
 int desk_directory(struct desk *desk, const struct id *person, const struct id *directory, struct attributes *out);
 /* All that waits, for status: flushed drafts, first publications, removals. */
@@ -141,7 +150,7 @@ void desk_note_read(struct desk *desk, uint32_t process, const struct id *versio
 
 int desk_truncate(struct desk *desk, struct desk_slot at, uint64_t size, uint32_t process);
 /* Attributes: mask of DESK_SET_*. Makes no version, but for the x bit (as git does). */
-enum { DESK_SET_PERMISSIONS = 1, DESK_SET_UID = 2, DESK_SET_GID = 4, DESK_SET_MTIME = 8 };
+enum { DESK_SET_PERMISSIONS = 1, DESK_SET_UID = 2, DESK_SET_GID = 4, DESK_SET_MTIME = 8, DESK_SET_ATIME = 16 };
 int desk_set_attributes(struct desk *desk, struct desk_slot at, unsigned mask, const struct attributes *a);
 int desk_set_directory_attributes(struct desk *desk, const struct id *directory, unsigned mask, const struct attributes *a);
 int handle_set_attributes(struct handle *h, unsigned mask, const struct attributes *a);
@@ -162,6 +171,22 @@ int desk_rename(struct desk *desk, struct desk_slot from, struct desk_slot to, u
  */
 int desk_take_file(struct desk *desk, int fd, struct desk_slot to, const struct attributes *a, uint32_t process,
 		   struct handle **out_handle);
+/* The same in two steps: the first reads all of fd and may take long, the second does not. */
+struct desk_text;
+int desk_read_text(struct desk *desk, int fd, struct desk_text **out);
+int desk_take_text(struct desk *desk, const struct desk_text *text, struct desk_slot to, const struct attributes *a,
+		   uint32_t process, struct handle **out_handle);
+void desk_free_text(struct desk *desk, struct desk_text *text); /* takes NULL */
+/*
+ * The same for many files, none of which anybody has open: signed some hundreds at a time, without a window. What was
+ * taken is safe after desk_import_flush() alone; on failure as many as desk_import_waiting() says were taken in vain.
+ */
+struct desk_import;
+struct desk_import *desk_import_new(struct desk *desk); /* NULL: no memory */
+int desk_import_file(struct desk_import *import, int fd, struct desk_slot to, const struct attributes *a);
+int desk_import_flush(struct desk_import *import);
+size_t desk_import_waiting(const struct desk_import *import);
+void desk_import_free(struct desk_import *import); /* what waits is dropped; takes NULL */
 /* A document becomes a local file: its bytes are written to fd, then it leaves its name as by unlink. */
 int desk_give_file(struct desk *desk, struct desk_slot from, int fd);
 

@@ -5,8 +5,8 @@
  *   [shown, published, what, directory id or empty, [[record, index], ...] seen, [save, ...] queue, [save] or [] draft]
  *   save = [content, mode, time, parent or empty, fork_of or empty]
  * LOCAL_ATTR, key directory id and name (empty: the directory itself):
- *   [permissions, uid, gid, mtime ns, ctime ns, ino, version or empty]
- *   The mtime holds for that version only; empty: for what is not signed yet, and for directories.
+ *   [permissions, uid, gid, mtime ns, ctime ns, ino, version or empty, atime ns or 0]
+ *   The times hold for that version only; empty: for what is not signed yet, and for directories.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -83,6 +83,31 @@ static void put_slot(struct bytes *b, const struct slot *slot)
 		put_save(b, &slot->draft);
 }
 
+/* Finish what is encoded also after a failure. */
+static int attributes_encode(struct bytes *out, const struct attributes *a, const struct id *version)
+{
+	const struct id none = { { 0 } };
+
+	bytes_init(out, 256);
+	cbor_put_array(out, 8);
+	cbor_put_uint(out, a->permissions);
+	cbor_put_uint(out, a->uid);
+	cbor_put_uint(out, a->gid);
+	cbor_put_uint(out, a->mtime_ns);
+	cbor_put_uint(out, a->ctime_ns);
+	cbor_put_uint(out, a->ino);
+	cbor_put_optional_id(out, version ? version : &none);
+	cbor_put_uint(out, a->atime_ns);
+	return bytes_error(out);
+}
+
+static int fact_encode(struct bytes *out, const struct slot *slot)
+{
+	bytes_init(out, JOURNAL_ENTRY_MAX - 1024);
+	put_slot(out, slot);
+	return bytes_error(out);
+}
+
 int fact_put(struct store_txn *txn, struct slot *slot)
 {
 	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
@@ -90,13 +115,70 @@ int fact_put(struct store_txn *txn, struct slot *slot)
 
 	if (!slot->waiting && slot->queue_count == 0 && !slot->draft.text)
 		return fact_forget(txn, slot);
-	bytes_init(&value, JOURNAL_ENTRY_MAX - 1024);
-	put_slot(&value, slot);
-	int err = bytes_error(&value);
+	int err = fact_encode(&value, slot);
 	if (err == 0)
 		err = store_local_put(txn, LOCAL_PENDING, key, fact_key(key, &slot->folder->id, slot->name),
 				      value.data, value.size);
 	bytes_finish(&value);
+	if (err == 0)
+		slot->fact = true;
+	return err;
+}
+
+static int keep_in_transaction(struct store_batch *batch, struct slot *slot)
+{
+	struct store_txn *txn;
+	bool fact = slot->fact;
+
+	int err = store_begin(slot->desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	err = store_batch_finish(batch, txn);
+	if (err == 0)
+		err = fact_put(txn, slot);
+	if (err == 0)
+		err = store_commit(txn);
+	else
+		store_abort(txn);
+	if (err < 0)
+		slot->fact = fact;
+	return err;
+}
+
+int fact_keep(struct store_batch *batch, struct slot *slot)
+{
+	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
+	struct bytes value;
+
+	int err = fact_encode(&value, slot);
+	const struct local_fact fact = { LOCAL_PENDING, key, fact_key(key, &slot->folder->id, slot->name),
+					 value.data, value.size };
+	if (err == 0)
+		err = store_keep_later(slot->desk->store, batch, &fact, 1);
+	bytes_finish(&value);
+	if (err == 0)
+		slot->fact = true;
+	return err == -ENOBUFS ? keep_in_transaction(batch, slot) : err;
+}
+
+int facts_keep_later(struct slot *slot)
+{
+	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
+	const size_t key_size = fact_key(key, &slot->folder->id, slot->name);
+	struct bytes pending, attributes;
+
+	int err = fact_encode(&pending, slot);
+	int failed = attributes_encode(&attributes, &slot->attributes, NULL);
+	const struct local_fact facts[] = {
+		{ LOCAL_PENDING, key, key_size, pending.data, pending.size },
+		{ LOCAL_ATTR, key, key_size, attributes.data, attributes.size },
+	};
+	if (err == 0)
+		err = failed;
+	if (err == 0)
+		err = store_keep_later(slot->desk->store, NULL, facts, 2);
+	bytes_finish(&pending);
+	bytes_finish(&attributes);
 	if (err == 0)
 		slot->fact = true;
 	return err;
@@ -287,19 +369,9 @@ int attributes_put(struct store_txn *txn, const struct id *directory, const char
 		   const struct attributes *a, const struct id *version)
 {
 	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
-	const struct id none = { { 0 } };
 	struct bytes value;
 
-	bytes_init(&value, 256);
-	cbor_put_array(&value, 7);
-	cbor_put_uint(&value, a->permissions);
-	cbor_put_uint(&value, a->uid);
-	cbor_put_uint(&value, a->gid);
-	cbor_put_uint(&value, a->mtime_ns);
-	cbor_put_uint(&value, a->ctime_ns);
-	cbor_put_uint(&value, a->ino);
-	cbor_put_optional_id(&value, version ? version : &none);
-	int err = bytes_error(&value);
+	int err = attributes_encode(&value, a, version);
 	if (err == 0)
 		err = store_local_put(txn, LOCAL_ATTR, key, fact_key(key, directory, name), value.data, value.size);
 	bytes_finish(&value);
@@ -326,22 +398,25 @@ int attributes_get(struct desk *desk, struct store_txn *txn, const struct id *di
 	out->uid = desk->options.uid;
 	out->gid = desk->options.gid;
 	out->mtime_ns = out->ctime_ns = time_ms * 1000000;
+	out->atime_ns = 0;
 	out->ino = plain_ino(directory, name, version);
 
 	int err = store_local_get(txn, LOCAL_ATTR, key, fact_key(key, directory, name), &value, &size);
 	if (err < 0)
 		return err == -ENOENT ? 0 : err;
 	cbor_reader_init(&r, value, size);
-	cbor_get_array(&r, 7, 7);
+	cbor_get_array(&r, 8, 8);
 	out->permissions = (uint32_t)cbor_get_uint(&r, 07777);
 	out->uid = (uint32_t)cbor_get_uint(&r, UINT32_MAX);
 	out->gid = (uint32_t)cbor_get_uint(&r, UINT32_MAX);
 	uint64_t mtime_ns = cbor_get_uint(&r, UINT64_MAX), ctime_ns = cbor_get_uint(&r, UINT64_MAX);
 	out->ino = cbor_get_uint(&r, UINT64_MAX);
 	cbor_get_optional_id(&r, &of);
+	uint64_t atime_ns = cbor_get_uint(&r, UINT64_MAX);
 	if (id_is_zero(&of) || (version && id_equal(&of, version))) {
 		out->mtime_ns = mtime_ns;
 		out->ctime_ns = ctime_ns;
+		out->atime_ns = atime_ns;
 	}
 	if (name[0] != '\0' && mode != MODE_LINK) /* the x bit is the version's */
 		out->permissions = mode == MODE_EXECUTABLE ? out->permissions | 0100 : out->permissions & ~0111u;

@@ -60,6 +60,15 @@ void slot_abandon_files(struct slot *slot)
 	slot_drop(slot);
 }
 
+void slot_abandon_replaced(struct slot *slot, const struct attributes *before)
+{
+	struct attributes now = slot->attributes;
+
+	slot->attributes = *before;
+	slot_abandon_files(slot);
+	slot->attributes = now;
+}
+
 struct file *file_of_version(struct desk *desk, const struct version *v)
 {
 	struct file *file = calloc(1, sizeof(*file));
@@ -151,6 +160,18 @@ static void file_changed(struct file *file)
 	file->flushed = false;
 	memset(&file->fork_of, 0, sizeof(file->fork_of));
 	note_time(file);
+}
+
+static void handle_changed(struct handle *h)
+{
+	h->changed = true;
+	h->changed_seals = h->file->seals;
+}
+
+/* The release of what was closed may come when the next has begun to write: that is not to be sealed half done. */
+static bool has_unsealed(const struct handle *h)
+{
+	return h->changed && h->changed_seals == h->file->seals;
 }
 
 static int file_empty_spool(struct file *file)
@@ -286,7 +307,7 @@ int desk_create(struct desk *desk, struct desk_slot at, mode_t permissions, uint
 			file->mode = permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE;
 			if (!continues)
 				slot->mode = file->mode;
-			h->changed = true;
+			handle_changed(h);
 			new_attributes(slot, permissions, uid, gid);
 			folder_touch(desk, &slot->folder->id);
 			fill_item(h, out_item);
@@ -295,6 +316,8 @@ int desk_create(struct desk *desk, struct desk_slot at, mode_t permissions, uint
 			free(h);
 			if (file)
 				file_free(file);
+			else
+				slot_settle(slot);
 		}
 	}
 	desk_unlock(desk);
@@ -319,14 +342,14 @@ static int open_slot(struct slot *slot, int flags, uint32_t process, struct hand
 		err = file_seal(file);
 	if (err == 0 && (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY) {
 		err = truncate_whole(file, process);
-		h->changed = true;
+		handle_changed(h);
 	}
 	if (err < 0) {
-		if (h)
-			file->handles--;
+		if (file && !h)
+			file_hold(file);
 		free(h);
-		if (file && file->handles == 0)
-			file_free(file);
+		if (file)
+			file_drop(file);
 		return err;
 	}
 	/* The kernel's cache may answer the reads: to open for reading is to have seen it. */
@@ -343,9 +366,9 @@ int desk_open_file(struct desk *desk, struct desk_slot at, int flags, uint32_t p
 	desk_lock(desk);
 	int err = slot_get(desk, at, &slot);
 	if (err == 0) {
+		slot_hold(slot);
 		err = open_slot(slot, flags, process, out);
-		if (err < 0)
-			slot_settle(slot);
+		slot_drop(slot);
 	}
 	if (err == ALIAS)
 		err = alias_open(desk, at, flags, process, out);
@@ -360,7 +383,7 @@ int desk_reopen(struct desk *desk, struct handle *of, int flags, uint32_t proces
 	int err = h ? 0 : -ENOMEM;
 	if (err == 0 && (flags & O_TRUNC) && (flags & O_ACCMODE) != O_RDONLY) {
 		err = truncate_whole(of->file, process);
-		h->changed = true;
+		handle_changed(h);
 	}
 	if (err == 0) {
 		*out = h;
@@ -418,7 +441,7 @@ ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t 
 	if (err == 0) {
 		file_changed(file);
 		file->written = true;
-		h->changed = true;
+		handle_changed(h);
 		if (file->slot && file->saver.process != h->process)
 			saver_find(desk, h->process, file->slot, &file->saver);
 	}
@@ -448,7 +471,7 @@ int handle_truncate(struct handle *h, uint64_t size)
 	desk_lock(h->file->desk);
 	int err = file_truncate(h->file, size, h->process);
 	if (err == 0)
-		h->changed = true;
+		handle_changed(h);
 	desk_unlock(h->file->desk);
 	return err;
 }
@@ -458,7 +481,7 @@ int handle_flush(struct handle *h)
 	struct desk *desk = h->file->desk;
 
 	desk_lock(desk);
-	int err = h->changed ? file_flush(h->file) : 0;
+	int err = has_unsealed(h) ? file_flush(h->file) : 0;
 	desk_unlock(desk);
 	return err;
 }
@@ -481,7 +504,7 @@ int handle_release(struct handle *h)
 
 	desk_lock(desk);
 	file_wait(file);
-	if (h->changed)
+	if (has_unsealed(h))
 		err = file_seal(file);
 	file_wait(file);
 	free(h);
@@ -546,7 +569,7 @@ ssize_t handle_copy(struct handle *from, const struct id *version, uint64_t from
 		file_changed(file);
 		file->written = true;
 		file->fork_of = of;
-		to->changed = true;
+		handle_changed(to);
 	}
 	body_unref(text);
 	desk_unlock(desk);
@@ -598,6 +621,10 @@ static void merge_attributes(struct attributes *a, unsigned mask, const struct a
 		a->uid = from->uid;
 	if (mask & DESK_SET_GID)
 		a->gid = from->gid;
+	if (mask & (DESK_SET_MTIME | DESK_SET_ATIME) && a->atime_ns == 0)
+		a->atime_ns = a->mtime_ns;
+	if (mask & DESK_SET_ATIME)
+		a->atime_ns = from->atime_ns ? from->atime_ns : 1; /* 0 is taken */
 	if (mask & DESK_SET_MTIME)
 		a->mtime_ns = from->mtime_ns;
 	a->ctime_ns = clock_time_ns(clock);
@@ -680,7 +707,8 @@ static int set_document_attributes(struct slot *slot, bool permissions)
 	enum mode mode = slot->attributes.permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE;
 	struct file *file = slot->file;
 
-	if (!permissions || slot->mode == MODE_LINK)
+	/* Made where a link was, it is none, though the slot's last version still is. */
+	if (!permissions || (file ? file->mode : slot->mode) == MODE_LINK)
 		return keep_document_attributes(slot);
 	if (file && file->dirty) {
 		file_hold(file);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "desk_private.h"
 #include "file.h"
@@ -418,7 +419,7 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 	}
 	slot->draft_of = NULL;
 	save_finish(&draft);
-	slot_abandon_files(slot);
+	slot_abandon_replaced(slot, &before);
 	saver_find(slot->desk, process, slot, &saver);
 	seen_note_save(slot->desk, &saver, slot);
 	return 0;
@@ -459,25 +460,80 @@ static int take_body(struct desk *desk, struct desk_slot to, struct save *save, 
 	return err;
 }
 
-int desk_take_file(struct desk *desk, int fd, struct desk_slot to, const struct attributes *a, uint32_t process,
-		   struct handle **out_handle)
+struct desk_text {
+	struct body *body;
+	uint64_t time_ms; /* when it was read */
+};
+
+int desk_read_text(struct desk *desk, int fd, struct desk_text **out)
 {
-	struct save save = { .mode = a->permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE };
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if ((uint64_t)st.st_size > desk->options.document_size_max)
 		return -EFBIG;
+	struct desk_text *text = calloc(1, sizeof(*text));
+	if (!text)
+		return -ENOMEM;
 	desk_lock(desk);
-	save.time_ms = clock_time_ms(desk->clock);
-	int err = store_text(desk, fd_source, &fd, (uint64_t)st.st_size, &save.text);
+	text->time_ms = clock_time_ms(desk->clock);
+	int err = store_text(desk, fd_source, &fd, (uint64_t)st.st_size, &text->body);
+	desk_unlock(desk);
+	if (err < 0) {
+		free(text);
+		return err;
+	}
+	*out = text;
+	return 0;
+}
+
+int desk_take_text(struct desk *desk, const struct desk_text *text, struct desk_slot to, const struct attributes *a,
+		   uint32_t process, struct handle **out_handle)
+{
+	struct save save = { .mode = a->permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE, .time_ms = text->time_ms };
+	int err;
+
+	desk_lock(desk);
+	save.text = body_ref(text->body);
 	do {
-		if (err == 0 || err == -ESTALE)
-			err = take_body(desk, to, &save, a, process, out_handle);
+		err = take_body(desk, to, &save, a, process, out_handle);
 	} while (err == -ESTALE);
 	save_finish(&save);
 	desk_unlock(desk);
+	return err;
+}
+
+void desk_free_text(struct desk *desk, struct desk_text *text)
+{
+	if (!text)
+		return;
+	desk_lock(desk);
+	body_unref(text->body);
+	desk_unlock(desk);
+	free(text);
+}
+
+int desk_take_file(struct desk *desk, int fd, struct desk_slot to, const struct attributes *a, uint32_t process,
+		   struct handle **out_handle)
+{
+	struct desk_text *text = NULL;
+
+	int err = desk_read_text(desk, fd, &text);
+	if (err == 0)
+		err = desk_take_text(desk, text, to, a, process, out_handle);
+	desk_free_text(desk, text);
+	return err;
+}
+
+/* What is not signed yet stands in the file alone from then on, after a power cut too. */
+static int keep_unsigned(struct desk *desk, struct desk_slot from, int fd)
+{
+	struct desk_item item;
+
+	int err = desk_lookup(desk, &desk->self, &from.directory, from.name, &item);
+	if (err == 0 && item.waits && fsync(fd) < 0)
+		return -errno;
 	return err;
 }
 
@@ -503,6 +559,8 @@ int desk_give_file(struct desk *desk, struct desk_slot from, int fd)
 		offset += (uint64_t)size;
 	}
 	free(buffer);
+	if (err == 0)
+		err = keep_unsigned(desk, from, fd);
 	if (err == 0)
 		err = desk_unlink(desk, from);
 	handle_release(h);

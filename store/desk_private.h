@@ -22,6 +22,7 @@
 #define PUBLISH_MAX 128    /* slots signed in one transaction */
 #define PUBLISH_SAVES_MAX 512 /* saves signed in one transaction */
 #define PACKERS_KEPT 4
+#define QUEUE_LONG 16      /* saves of a new name that end its window */
 
 struct body { /* an immutable content, shared; cut to its piece count */
 	unsigned refs;
@@ -95,6 +96,7 @@ struct file {
 	enum mode base_mode, mode;
 	struct id version;       /* the signed version that base is; zero: none */
 	bool dirty;              /* changed since the last seal */
+	uint64_t seals;          /* how often it was sealed */
 	bool written;            /* by write(2), not only truncated */
 	bool flushed;            /* `draft` is in the journal and is these bytes */
 	struct body *draft;
@@ -111,6 +113,7 @@ struct handle {
 	int flags;
 	uint32_t process;
 	bool noted, changed;
+	uint64_t changed_seals;  /* the file's seals when it was changed: what was sealed since is not this handle's to seal */
 };
 
 struct seen_key { /* zeroed before use: it is hashed */
@@ -123,6 +126,14 @@ struct process_seen {
 	struct id version;
 	struct id digest; /* of its text */
 	uint64_t at_ms;
+	UT_hash_handle hh;
+};
+
+struct known { /* a version */
+	struct id id, document;
+	enum mode mode;
+	uint64_t time_ms;
+	struct body *text; /* owned reference */
 	UT_hash_handle hh;
 };
 
@@ -145,6 +156,7 @@ struct desk {
 	struct slot *due;
 	struct file *files;
 	struct process_seen *seen; /* in order of use, oldest first */
+	struct known *known;       /* in order of arrival */
 	struct changed *changed;
 	uint64_t synced_ms;
 	uint64_t appended, appended_ms, gc_ms; /* of the journal: how far it was, since when, and its last compaction */
@@ -215,6 +227,9 @@ int alias_rename(struct desk *desk, struct desk_slot from, struct desk_slot to);
 
 int fact_put(struct store_txn *txn, struct slot *slot);    /* what the slot's state says; forgets when nothing waits */
 int fact_forget(struct store_txn *txn, struct slot *slot);
+/* Without a transaction (store_append_later()): the fact with the pieces of a draft; both facts of what is not signed yet. */
+int fact_keep(struct store_batch *batch, struct slot *slot);
+int facts_keep_later(struct slot *slot); /* -ENOBUFS: use a transaction */
 /* Both facts of a slot in a transaction of their own. */
 int facts_keep(struct slot *slot);
 int fact_load_all(struct desk *desk);
@@ -270,11 +285,18 @@ struct planned_entry {
 int entries_append(struct store_txn *txn, struct desk *desk, const struct planned_entry *entries, size_t count);
 
 /* Signs one version of a slot. document zero: a new one. */
-int version_append(struct store_txn *txn, struct slot *slot, const struct body *body, enum mode mode,
+int version_append(struct store_txn *txn, struct slot *slot, struct body *body, enum mode mode,
 		   const struct id *document, const struct id *parents, size_t parent_count, struct id *out_id);
 /* A text from anywhere, cut and compressed without the lock; its pieces wait in the batch. */
 int body_write(struct desk *desk, struct store_batch *batch, content_source source, void *context, uint64_t size,
 	       struct body **out);
+
+/* ---- desk_known.c ---- */
+
+/* The caller drops its reference to out->text. Errors of document_version(). */
+int known_get(struct desk *desk, struct store_txn *txn, const struct id *version, struct known *out);
+void known_add(struct desk *desk, const struct known *version); /* takes a reference of its own */
+void known_finish(struct desk *desk);
 
 /* ---- desk_seen.c ---- */
 
@@ -306,6 +328,7 @@ struct handle *handle_new(struct file *file, int flags, uint32_t process);
 void file_detach(struct file *file); /* its slot goes on without it */
 void file_abandon(struct file *file); /* the same; nobody's any more, it is freed */
 void slot_abandon_files(struct slot *slot); /* all files that came from there */
+void slot_abandon_replaced(struct slot *slot, const struct attributes *before); /* the same, which had these */
 int file_load_spool(struct file *file); /* drops the lock meanwhile */
 void file_wait(struct file *file);
 struct attributes *file_attributes(struct file *file);

@@ -272,7 +272,7 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 			err = save_over(from, to, &save);
 	}
 	if (err == 0) {
-		slot_abandon_files(to);
+		slot_abandon_replaced(to, &before);
 		saver_find(from->desk, process, to, &saver);
 		seen_note_save(from->desk, &saver, to);
 		folder_touch(from->desk, &to->folder->id);

@@ -92,7 +92,6 @@ static int take_other_draft(struct slot *slot)
 static int keep_draft(struct file *file, struct store_batch *batch, struct body *body)
 {
 	struct slot *slot = file->slot;
-	struct store_txn *txn;
 
 	int err = slot->draft.text && slot->draft_of != file ? take_other_draft(slot) : 0;
 	if (err < 0)
@@ -101,21 +100,10 @@ static int keep_draft(struct file *file, struct store_batch *batch, struct body 
 			      .time_ms = clock_time_ms(file->desk->clock), .fork_of = file->fork_of };
 	draft_parent(file, &draft.parent);
 	struct save before = slot->draft;
-	bool fact = slot->fact;
-	err = store_begin(file->desk->store, true, &txn);
-	if (err == 0) {
-		slot->draft = draft;
-		err = store_batch_finish(batch, txn);
-		if (err == 0)
-			err = fact_put(txn, slot);
-		if (err == 0)
-			err = store_commit(txn);
-		else
-			store_abort(txn);
-	}
+	slot->draft = draft;
+	err = fact_keep(batch, slot);
 	if (err < 0) {
 		slot->draft = before;
-		slot->fact = fact;
 		save_finish(&draft);
 		return err;
 	}
@@ -268,7 +256,7 @@ static int compare_ids(const void *a, const void *b)
 	return id_compare(a, b);
 }
 
-int version_append(struct store_txn *txn, struct slot *slot, const struct body *body, enum mode mode,
+int version_append(struct store_txn *txn, struct slot *slot, struct body *body, enum mode mode,
 			  const struct id *document, const struct id *parents, size_t parent_count,
 			  struct id *out_id)
 {
@@ -295,19 +283,27 @@ int version_append(struct store_txn *txn, struct slot *slot, const struct body *
 	if (err == 0)
 		err = tree_set_cookie(txn, &slot->desk->self, &slot->folder->id, slot->name, slot->cookie);
 	/* Beside another head the newest save is the one that shows. */
-	return err < 0 ? err : log_append_after(txn, record, beside_ms ? beside_ms + 1 : 0, out_id, &number);
+	if (err == 0)
+		err = log_append_after(txn, record, beside_ms ? beside_ms + 1 : 0, out_id, &number);
+	if (err == 0)
+		known_add(slot->desk, &(struct known){ .id = *out_id, .document = id_is_zero(document) ? *out_id : *document,
+						       .mode = mode, .time_ms = record->time_ms,
+						       .text = body });
+	return err;
 }
 
 /* ---- publishing ---- */
 
-static int document_of(struct store_txn *txn, const struct id *version, struct id *out)
+static int document_of(struct store_txn *txn, struct desk *desk, const struct id *version, struct id *out)
 {
-	struct version_row row;
+	struct known known;
 
-	int err = document_version_row(txn, version, &row);
-	if (err == 0)
-		*out = row.document;
-	return err;
+	int err = known_get(desk, txn, version, &known);
+	if (err < 0)
+		return err;
+	*out = known.document;
+	body_unref(known.text);
+	return 0;
 }
 
 static int sign_fork(struct store_txn *txn, struct slot *slot, const struct save *save, struct signed_head *head)
@@ -319,20 +315,22 @@ static int sign_fork(struct store_txn *txn, struct slot *slot, const struct save
 	if (err == 0)
 		err = entries_append(txn, slot->desk, &entry, 1);
 	if (err == 0)
-		err = document_of(txn, &save->fork_of, &head->document);
+		err = document_of(txn, slot->desk, &save->fork_of, &head->document);
 	head->head = save->fork_of;
 	return err;
 }
 
 /* Are its bytes those of a version? After a torn append a save may be the head already. */
-static bool is_version(struct store_txn *txn, const struct save *save, const struct id *version)
+static bool is_version(struct store_txn *txn, struct desk *desk, const struct save *save, const struct id *version)
 {
-	struct version *v = malloc(sizeof(*v));
-	bool same = v && !id_is_zero(version) && document_version(txn, version, v) == 0 && v->row.mode == save->mode &&
-		    v->content.size == save->text->content.size &&
-		    id_equal(&v->content.digest, &save->text->content.digest);
+	struct known known;
 
-	free(v);
+	if (id_is_zero(version) || known_get(desk, txn, version, &known) < 0)
+		return false;
+	const struct content *content = &known.text->content;
+	bool same = known.mode == save->mode && content->size == save->text->content.size &&
+		    id_equal(&content->digest, &save->text->content.digest);
+	body_unref(known.text);
 	return same;
 }
 
@@ -343,17 +341,17 @@ static int sign_save(struct store_txn *txn, struct slot *slot, const struct save
 	struct id document = head->document, next;
 
 	if (id_is_zero(&head->head) && !id_is_zero(&save->fork_of)) {
-		if (is_version(txn, save, &save->fork_of))
+		if (is_version(txn, slot->desk, save, &save->fork_of))
 			return sign_fork(txn, slot, save, head);
 		parent = save->fork_of; /* of another mode, it descends from there */
 	}
-	if (is_version(txn, save, &head->head))
+	if (is_version(txn, slot->desk, save, &head->head))
 		return 0;
 	/* The very bytes that the saver saw, put back over another's: a version of the other. */
-	if (!id_is_zero(&head->head) && !id_equal(&parent, &head->head) && is_version(txn, save, &parent))
+	if (!id_is_zero(&head->head) && !id_equal(&parent, &head->head) && is_version(txn, slot->desk, save, &parent))
 		parent = head->head;
 	bool has_parent = !id_is_zero(&parent);
-	if (has_parent && document_of(txn, &parent, &document) < 0)
+	if (has_parent && document_of(txn, slot->desk, &parent, &document) < 0)
 		document = head->document;
 	int err = version_append(txn, slot, save->text, save->mode, &document, &parent, has_parent ? 1 : 0, &next);
 	if (err < 0)
@@ -509,6 +507,15 @@ int folder_publish_removals(struct desk *desk, const struct id *directory)
 	}
 }
 
+/* Looked for once, not once a slot: thousands may wait. */
+static bool has_new_folders(const struct desk *desk)
+{
+	for (const struct slot *slot = desk->due; slot; slot = slot->due_next)
+		if (slot->what == WHAT_DIRECTORY && slot->shown && !slot->published)
+			return true;
+	return false;
+}
+
 int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 {
 	struct signed_head *heads = calloc(count, sizeof(*heads));
@@ -517,10 +524,11 @@ int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 
 	for (size_t i = 0; i < count; i++)
 		slot_hold(slots[i]);
+	const bool new_folders = has_new_folders(desk);
 	for (size_t i = 0; err == 0 && i < count; i++)
-		if (slots[i]->shown)
+		if (slots[i]->shown && new_folders)
 			err = folder_publish(desk, &slots[i]->folder->id);
-		else if (slots[i]->what == WHAT_DIRECTORY)
+		else if (!slots[i]->shown && slots[i]->what == WHAT_DIRECTORY)
 			err = folder_publish_removals(desk, &slots[i]->directory_id);
 	if (err == 0) {
 		for (size_t i = 0; i < count; i++)
@@ -588,7 +596,7 @@ static int sign_now(struct store_txn *txn, struct slot *slot, const struct save 
 	return err == 0 ? fact_put(txn, slot) : err;
 }
 
-/* Queues a save of a new name until its window ends. */
+/* Queues a save of a new name until its window ends; txn NULL: without one, -ENOBUFS: that does not do. */
 static int queue_up(struct store_txn *txn, struct slot *slot, const struct save *save)
 {
 	int err = slot_push_save(slot, save);
@@ -597,6 +605,8 @@ static int queue_up(struct store_txn *txn, struct slot *slot, const struct save 
 		return err;
 	if (!slot->waiting)
 		slot_wait(slot, clock_now_ms(slot->desk->clock) + slot->desk->options.window_ms);
+	if (!txn)
+		return facts_keep_later(slot);
 	err = fact_put(txn, slot);
 	return err == 0 ? attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL) : err;
 }
@@ -607,11 +617,17 @@ bool slot_has_text(const struct slot *slot, const struct save *save)
 	       id_equal(&slot->text->content.digest, &save->text->content.digest);
 }
 
+/* Are its saves signed at once? */
+static bool slot_is_chain(const struct slot *slot)
+{
+	return slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
+}
+
 int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, struct taking *t)
 {
 	*t = (struct taking){ .queue_count = slot->queue_count, .seen = slot->seen, .seen_count = slot->seen_count,
 			      .what = slot->what, .shown = slot->shown, .fact = slot->fact, .due_ms = slot->due_ms };
-	t->chain = slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
+	t->chain = slot_is_chain(slot);
 	slot->shown = true;
 	slot->seen = NULL;
 	slot->seen_count = 0;
@@ -646,6 +662,12 @@ static int take_save(struct slot *slot, const struct save *save)
 	struct store_txn *txn;
 	struct taking taking;
 
+	if (!slot_is_chain(slot)) {
+		int queued = slot_take_begin(NULL, slot, save, &taking);
+		slot_take_end(slot, save, &taking, queued);
+		if (queued != -ENOBUFS)
+			return queued;
+	}
 	int err = store_begin(slot->desk->store, true, &txn);
 	if (err < 0)
 		return err;
@@ -662,6 +684,9 @@ int slot_take_save(struct slot *slot, const struct save *save)
 {
 	int err = take_save(slot, save);
 
+	/* A name saved so often is no temporary one; and each save writes down all that wait. */
+	if (err == 0 && slot->queue_count >= QUEUE_LONG)
+		slot_publish(slot); /* what cannot be signed now goes on waiting */
 	/* More saves wait than one fact holds: their window ends here. */
 	if (err == -EMSGSIZE && slot->shown && slot->queue_count > 0) {
 		err = slot_publish(slot);
@@ -715,6 +740,7 @@ static void file_sealed(struct file *file)
 	if (file->slot)
 		file->version = file->slot->queue_count == 0 ? file->slot->head : (struct id){ { 0 } };
 	file->dirty = file->written = file->flushed = file->whole = false;
+	file->seals++;
 	memset(&file->fork_of, 0, sizeof(file->fork_of));
 	pthread_cond_broadcast(&file->desk->idle);
 }

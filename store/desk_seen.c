@@ -16,32 +16,25 @@ static void seen_put(struct desk *desk, const struct seen_key *key, const struct
 	struct process_seen *seen;
 
 	HASH_FIND(hh, desk->seen, key, sizeof(*key), seen);
-	if (seen) {
-		HASH_DEL(desk->seen, seen);
-	} else if (HASH_COUNT(desk->seen) >= PROCESSES_MAX) {
+	if (!seen && HASH_COUNT(desk->seen) >= PROCESSES_MAX)
 		seen = desk->seen; /* the one longest unused */
+	if (seen)
 		HASH_DEL(desk->seen, seen);
-	} else {
-		seen = calloc(1, sizeof(*seen));
-		if (!seen)
-			return; /* only a guess at a better parent is lost */
+	if (id_is_zero(version)) { /* not signed yet: nothing to descend from */
+		free(seen);
+		return;
 	}
+	if (!seen)
+		seen = calloc(1, sizeof(*seen));
+	if (!seen)
+		return; /* only a guess at a better parent is lost */
 	seen->key = *key;
 	seen->version = *version;
 	seen->digest = *digest;
 	seen->at_ms = clock_now_ms(desk->clock);
 	HASH_ADD(hh, desk->seen, key, sizeof(seen->key), seen);
-}
-
-/* Does any other process have a memory of this slot? Walking up costs system calls. */
-static bool seen_by_others(struct desk *desk, const struct seen_key *mine)
-{
-	const struct process_seen *seen;
-
-	for (seen = desk->seen; seen; seen = seen->hh.next)
-		if (seen->key.process != mine->process && id_equal(&seen->key.slot, &mine->slot))
-			return true;
-	return false;
+	if (!seen->hh.tbl)
+		free(seen);
 }
 
 void saver_find(struct desk *desk, uint32_t process, const struct slot *slot, struct saver *out)
@@ -53,13 +46,11 @@ void saver_find(struct desk *desk, uint32_t process, const struct slot *slot, st
 	if (process == 0 || !desk->options.parent_process)
 		return;
 	seen_key(&key, process, slot);
-	if (!seen_by_others(desk, &key))
-		return;
 	for (int depth = 0; depth < ANCESTORS_MAX; depth++) {
 		process = desk->options.parent_process(desk->options.context, process);
 		if (process <= 1)
 			return;
-		seen_key(&key, process, slot);
+		key.process = process;
 		HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
 		if (seen)
 			out->ancestors[out->ancestor_count++] = process;
@@ -97,7 +88,7 @@ bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, stru
 		return false;
 	seen_key(&key, process, slot);
 	HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
-	if (!seen || id_is_zero(&seen->version))
+	if (!seen)
 		return false;
 	*out_version = seen->version;
 	return true;
@@ -109,7 +100,7 @@ bool seen_copy(struct desk *desk, uint32_t process, const struct id *digest, str
 	struct process_seen *seen = desk->seen ? ELMT_FROM_HH(desk->seen->hh.tbl, desk->seen->hh.tbl->tail) : NULL;
 
 	for (; seen && process != 0 && now_ms - seen->at_ms <= desk->options.window_ms; seen = seen->hh.prev)
-		if (seen->key.process == process && !id_is_zero(&seen->version) && id_equal(&seen->digest, digest)) {
+		if (seen->key.process == process && id_equal(&seen->digest, digest)) {
 			*out_version = seen->version;
 			return true;
 		}

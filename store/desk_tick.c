@@ -103,7 +103,7 @@ int desk_set_head(struct desk *desk, struct desk_slot at, const struct id *versi
 }
 
 /* Signs the merge in one transaction with its pieces. */
-static int sign_merge(struct slot *slot, struct store_batch *batch, const struct body *body,
+static int sign_merge(struct slot *slot, struct store_batch *batch, struct body *body,
 		      const struct id *parents, size_t parent_count, struct id *out_version)
 {
 	struct version_row row;

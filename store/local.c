@@ -61,20 +61,26 @@ int store_local_get(struct store_txn *txn, enum local_kind kind, const void *key
 	return 0;
 }
 
+int local_encode(struct bytes *out, enum local_kind kind, const void *key, size_t key_size,
+		 const void *value, size_t value_size)
+{
+	bytes_init(out, JOURNAL_ENTRY_MAX);
+	if (key_size > KEY_MAX)
+		return -EMSGSIZE;
+	cbor_put_array(out, 3);
+	cbor_put_uint(out, kind);
+	cbor_put_bytes(out, key, key_size);
+	cbor_put_bytes(out, value, value_size);
+	return bytes_error(out);
+}
+
 int store_local_put(struct store_txn *txn, enum local_kind kind, const void *key, size_t key_size,
 		    const void *value, size_t value_size)
 {
 	struct bytes body;
 	journal_place place;
 
-	if (key_size > KEY_MAX)
-		return -EMSGSIZE;
-	bytes_init(&body, JOURNAL_ENTRY_MAX);
-	cbor_put_array(&body, 3);
-	cbor_put_uint(&body, kind);
-	cbor_put_bytes(&body, key, key_size);
-	cbor_put_bytes(&body, value, value_size);
-	int err = bytes_error(&body);
+	int err = local_encode(&body, kind, key, key_size, value, value_size);
 	const struct span span = { body.data, body.size };
 	if (err == 0)
 		err = store_append(txn, KIND_LOCAL, &span, 1, &place);

@@ -18,6 +18,12 @@
 #include <utlist.h>
 
 #define COMPRESSION_LEVEL 6 /* zlib 6's ratio at 1.6 times its speed */
+/*
+ * A text of one short cut, as most notes are: level 1 takes 60 % of the time and 3 % more room, since most of the
+ * time of level 6 goes into clearing tables for a search that finds little in so short a text.
+ */
+#define SHORT_TEXT_MAX 4096
+#define COMPRESSION_LEVEL_SHORT 1
 
 /* Inflaters kept for the next reader; more threads than this at once make their own. */
 #define IDLE_MAX 8
@@ -97,8 +103,9 @@ static const uint64_t gear[256] = {
 };
 
 struct packer {
-	struct libdeflate_compressor *compressor; /* made when first used: readers have no use for it */
+	struct libdeflate_compressor *compressor, *compressor_short; /* made when first used: readers have no use for them */
 	struct libdeflate_decompressor *decompressor;
+	uint8_t member[PIECE_STORED_MAX];
 };
 
 struct packer *packer_new(void)
@@ -120,8 +127,14 @@ void packer_free(struct packer *p)
 	if (p == NULL)
 		return;
 	libdeflate_free_compressor(p->compressor);
+	libdeflate_free_compressor(p->compressor_short);
 	libdeflate_free_decompressor(p->decompressor);
 	free(p);
+}
+
+uint8_t *packer_member(struct packer *p)
+{
+	return p->member;
 }
 
 /* Only stored blocks, which always fit PIECE_STORED_MAX. 0: no memory. */
@@ -138,14 +151,17 @@ static size_t deflate_stored(const uint8_t *text, size_t size, uint8_t *out)
 
 ssize_t piece_deflate(struct packer *p, const uint8_t *text, size_t size, uint8_t *out)
 {
+	const bool is_short = size <= SHORT_TEXT_MAX;
+	struct libdeflate_compressor **compressor = is_short ? &p->compressor_short : &p->compressor;
+
 	if (size > PIECE_TEXT_MAX)
 		return -EMSGSIZE;
-	if (p->compressor == NULL)
-		p->compressor = libdeflate_alloc_compressor(COMPRESSION_LEVEL);
-	if (p->compressor == NULL)
+	if (*compressor == NULL)
+		*compressor = libdeflate_alloc_compressor(is_short ? COMPRESSION_LEVEL_SHORT : COMPRESSION_LEVEL);
+	if (*compressor == NULL)
 		return -ENOMEM;
 
-	size_t member_size = libdeflate_gzip_compress(p->compressor, text, size, out, PIECE_STORED_MAX);
+	size_t member_size = libdeflate_gzip_compress(*compressor, text, size, out, PIECE_STORED_MAX);
 	/* A compressor that splits noise into many blocks may not fit. */
 	if (member_size == 0)
 		member_size = deflate_stored(text, size, out);

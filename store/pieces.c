@@ -144,6 +144,48 @@ bool pieces_wait_moving(struct store *store)
 	return false;
 }
 
+/* The piece of that name, or with that text, among those that the index learns of later. Under small_lock. */
+static const struct later *later_piece(const struct store *store, const struct id *name, const struct id *text_id)
+{
+	for (size_t i = 0; i < store->later_count; i++) {
+		const struct later *later = &store->later[i];
+		if (later->kind == KIND_PIECE && (!name || id_equal(&later->name, name)) &&
+		    (!text_id || memcmp(later->bytes, text_id->bytes, ID_SIZE) == 0))
+			return later;
+	}
+	return NULL;
+}
+
+static ssize_t later_get(struct store *store, const struct id *name, uint8_t *out, size_t out_size)
+{
+	ssize_t size = -ENOENT;
+
+	pthread_mutex_lock(&store->small_lock);
+	const struct later *later = later_piece(store, name, NULL);
+	if (later) {
+		size = (ssize_t)(later->size - ID_SIZE);
+		if (later->size - ID_SIZE > out_size)
+			size = -EMSGSIZE;
+		else
+			memcpy(out, later->bytes + ID_SIZE, later->size - ID_SIZE);
+	}
+	pthread_mutex_unlock(&store->small_lock);
+	return size;
+}
+
+/* 1 if found. */
+static int later_find_text(struct store *store, const struct id *text_id, struct piece_ref *out)
+{
+	pthread_mutex_lock(&store->small_lock);
+	const struct later *later = later_piece(store, NULL, text_id);
+	if (later) {
+		out->name = later->name;
+		out->stored_size = (uint32_t)(later->size - ID_SIZE);
+	}
+	pthread_mutex_unlock(&store->small_lock);
+	return later != NULL;
+}
+
 /* One look-up and read: -EAGAIN if something else stands at the place. */
 static ssize_t try_get(struct store *store, const struct id *name, uint8_t *buffer, size_t buffer_size)
 {
@@ -173,8 +215,12 @@ ssize_t pieces_get(void *context, const struct id *name, uint8_t *out, size_t ou
 	struct store *store = context;
 	uint8_t buffer[ID_SIZE + PIECE_STORED_MAX];
 
+	/* First here: what is there no more, the index knows. */
+	ssize_t size = later_get(store, name, out, out_size);
+	if (size != -ENOENT)
+		return size;
 	/* Compaction may move an entry between the look-up and the read: then look again. */
-	ssize_t size = -EAGAIN;
+	size = -EAGAIN;
 	for (int try = 0; try < 3 && size == -EAGAIN; try++) {
 		size = try_get(store, name, buffer, sizeof(buffer));
 		if (size == -EAGAIN)
@@ -345,6 +391,37 @@ int store_batch_finish(struct store_batch *batch, struct store_txn *txn)
 	return 0;
 }
 
+int store_keep_later(struct store *store, struct store_batch *batch, const struct local_fact *facts, size_t fact_count)
+{
+	struct journal_part parts[LATER_MAX];
+	struct span spans[LATER_MAX][2];
+	struct id names[LATER_MAX] = { 0 };
+	struct bytes encoded[2];
+	struct batched *each = batch ? batch->by_text : NULL;
+	size_t count = 0, done = 0;
+	int err = 0;
+
+	if (fact_count > 2 || (batch && HASH_COUNT(batch->by_text) + fact_count > LATER_MAX))
+		return -ENOBUFS;
+	for (; each; each = each->hh.next, count++) {
+		names[count] = each->ref.name;
+		spans[count][0] = (struct span){ each->text_id.bytes, ID_SIZE };
+		spans[count][1] = (struct span){ batch->members.data + each->offset, each->ref.stored_size };
+		parts[count] = (struct journal_part){ KIND_PIECE, spans[count], 2 };
+	}
+	for (; err == 0 && done < fact_count; done++, count++) {
+		const struct local_fact *fact = &facts[done];
+		err = local_encode(&encoded[done], fact->kind, fact->key, fact->key_size, fact->value, fact->value_size);
+		spans[count][0] = (struct span){ encoded[done].data, encoded[done].size };
+		parts[count] = (struct journal_part){ KIND_LOCAL, spans[count], 1 };
+	}
+	if (err == 0)
+		err = store_append_later(store, parts, names, count);
+	for (size_t i = 0; i < done; i++)
+		bytes_finish(&encoded[i]);
+	return err;
+}
+
 static int batch_flush(struct store_batch *batch)
 {
 	struct store_txn *txn;
@@ -374,6 +451,8 @@ static int batch_find_text(void *context, const struct id *text_id, struct piece
 		*out = found->ref;
 		return 1;
 	}
+	if (later_find_text(batch->store, text_id, out))
+		return 1;
 	int err = store_begin(batch->store, false, &txn);
 	if (err < 0)
 		return err;
@@ -405,6 +484,11 @@ static int batch_put(void *context, const struct id *text_id, const struct piece
 		return err;
 	}
 	HASH_ADD(hh, batch->by_text, text_id, sizeof(next->text_id), next);
+	if (!next->hh.tbl) {
+		batch->members.size = next->offset;
+		free(next);
+		return -ENOMEM;
+	}
 	*out = *offer;
 	return 0;
 }

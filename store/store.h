@@ -118,6 +118,14 @@ uint8_t *store_txn_buffer(struct store_txn *txn);
 int store_append(struct store_txn *txn, uint8_t kind, const struct span *spans, size_t span_count,
 		 journal_place *out_place);
 
+/*
+ * Journals entries in one write and leaves the index to the next write transaction, which it costs less:
+ * for what is soon followed by one. Until then store_pieces() finds the pieces and nobody the local facts, and
+ * the next start would replay them. names: of the pieces among them. No records.
+ * -ENOBUFS: too much waits already, use a transaction.
+ */
+int store_append_later(struct store *store, const struct journal_part *parts, const struct id *names, size_t count);
+
 /* Number of an id: -ENOENT if never mentioned. */
 int store_number(struct store_txn *txn, enum number_kind kind, const struct id *id, uint64_t *out);
 /* Gives one if it has none (write transactions). */
@@ -141,6 +149,15 @@ struct store_batch;
 struct store_batch *store_batch_new(struct store *store); /* NULL: no memory */
 struct piece_store store_batch_pieces(struct store_batch *batch);
 int store_batch_finish(struct store_batch *batch, struct store_txn *txn); /* keeps them: once more if the transaction fails */
+/* Journals the batch (NULL: none) and local facts without a transaction, by store_append_later(). */
+struct local_fact {
+	enum local_kind kind;
+	const void *key;
+	size_t key_size;
+	const void *value; /* empty: forget it */
+	size_t value_size;
+};
+int store_keep_later(struct store *store, struct store_batch *batch, const struct local_fact *facts, size_t count);
 void store_batch_free(struct store_batch *batch);
 /* A foreign piece, checked by the caller to be wanted: -EBADMSG if it does not inflate; 0 if kept, also before. */
 int store_accept_piece(struct store_txn *txn, const uint8_t *member, size_t size);

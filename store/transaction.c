@@ -52,6 +52,45 @@ int counters_save(struct store_txn *txn)
 	return index_put(txn->index, TABLE_META, COUNTERS_KEY, strlen(COUNTERS_KEY), buffer, sizeof(buffer));
 }
 
+static void buffers_take(struct store *store, struct txn_buffers *out)
+{
+	pthread_mutex_lock(&store->small_lock);
+	for (size_t i = 0; i < BUFFERS_KEPT; i++)
+		if (store->buffers[i].buffer) {
+			*out = store->buffers[i];
+			store->buffers[i] = (struct txn_buffers){ 0 };
+			break;
+		}
+	pthread_mutex_unlock(&store->small_lock);
+}
+
+static void buffers_finish(struct txn_buffers *buffers)
+{
+	free(buffers->records[0]);
+	free(buffers->records[1]);
+	free(buffers->buffer);
+}
+
+static void buffers_give(struct store *store, struct txn_buffers *buffers)
+{
+	struct txn_buffers left = *buffers;
+
+	pthread_mutex_lock(&store->small_lock);
+	for (size_t i = 0; left.buffer && i < BUFFERS_KEPT; i++)
+		if (!store->buffers[i].buffer) {
+			store->buffers[i] = left;
+			left = (struct txn_buffers){ 0 };
+		}
+	pthread_mutex_unlock(&store->small_lock);
+	buffers_finish(&left);
+}
+
+void txn_buffers_finish(struct store *store)
+{
+	for (size_t i = 0; i < BUFFERS_KEPT; i++)
+		buffers_finish(&store->buffers[i]);
+}
+
 int txn_new(struct store *store, bool write, struct store_txn **out)
 {
 	struct store_txn *txn = calloc(1, sizeof(*txn));
@@ -61,8 +100,10 @@ int txn_new(struct store *store, bool write, struct store_txn **out)
 	txn->write = write;
 	txn->time_ms = clock_time_ms(&store->clock);
 	bytes_init(&txn->bytes, TRANSACTION_SIZE_MAX);
-	int err = index_begin(store->index, write, &txn->index);
+	txn->hot = write ? calloc(1, sizeof(*txn->hot)) : NULL;
+	int err = write && !txn->hot ? -ENOMEM : index_begin(store->index, write, &txn->index);
 	if (err < 0) {
+		free(txn->hot);
 		free(txn);
 		return err;
 	}
@@ -76,9 +117,8 @@ void txn_free(struct store_txn *txn)
 {
 	bytes_finish(&txn->bytes);
 	free(txn->planned);
-	free(txn->records[0]);
-	free(txn->records[1]);
-	free(txn->buffer);
+	buffers_give(txn->store, &txn->buffers);
+	free(txn->hot);
 	free(txn);
 }
 
@@ -92,17 +132,120 @@ static int make_room(struct store *store)
 	return 0;
 }
 
+/* ---- what the index learns later ---- */
+
+static void later_drop(struct store *store)
+{
+	for (size_t i = 0; i < store->later_count; i++)
+		free(store->later[i].bytes);
+	store->later_count = store->later_size = 0;
+}
+
+void later_finish(struct store *store)
+{
+	later_drop(store);
+}
+
+static int later_apply(struct store_txn *txn)
+{
+	struct store *store = txn->store;
+	int err = 0;
+
+	txn->later = store->later_count > 0;
+	for (size_t i = 0; err == 0 && i < store->later_count; i++) {
+		const struct later *later = &store->later[i];
+		struct id text_id;
+		if (later->kind == KIND_PIECE) {
+			memcpy(text_id.bytes, later->bytes, ID_SIZE);
+			err = piece_row_put(txn, &later->name, &text_id, (uint32_t)(later->size - ID_SIZE), later->place);
+		} else {
+			err = local_apply(txn, later->bytes, later->size, later->place);
+		}
+	}
+	return err;
+}
+
+static int later_add(struct store *store, const struct journal_part *part, const struct id *name, journal_place place)
+{
+	struct later later = { .kind = part->kind, .place = place, .name = *name };
+	uint8_t *at;
+
+	for (size_t i = 0; i < part->span_count; i++)
+		later.size += part->spans[i].size;
+	later.bytes = at = malloc(later.size);
+	if (!at)
+		return -ENOMEM;
+	for (size_t i = 0; i < part->span_count; i++) {
+		memcpy(at, part->spans[i].data, part->spans[i].size);
+		at += part->spans[i].size;
+	}
+	store->later[store->later_count++] = later;
+	store->later_size += later.size;
+	return 0;
+}
+
+int store_append_later(struct store *store, const struct journal_part *parts, const struct id *names, size_t count)
+{
+	journal_place places[LATER_MAX];
+	size_t size = 0;
+	int err;
+
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; j < parts[i].span_count; j++)
+			size += parts[i].spans[j].size;
+	if (count > LATER_MAX || size > LATER_SIZE_MAX)
+		return -ENOBUFS;
+
+	pthread_mutex_lock(&store->write_lock);
+	if (store->stale)
+		err = -EIO;
+	else if (store->later_count + count > LATER_MAX || store->later_size + size > LATER_SIZE_MAX)
+		err = -ENOBUFS;
+	else
+		err = make_room(store);
+	const journal_place before = journal_end(store->journal);
+	const size_t kept = store->later_count;
+	if (err == 0)
+		err = journal_append(store->journal, parts, count, places);
+	if (err == 0) {
+		pthread_mutex_lock(&store->small_lock);
+		for (size_t i = 0; err == 0 && i < count; i++)
+			err = later_add(store, &parts[i], &names[i], places[i]);
+		while (err < 0 && store->later_count > kept) {
+			struct later *last = &store->later[--store->later_count];
+			store->later_size -= last->size;
+			free(last->bytes);
+		}
+		pthread_mutex_unlock(&store->small_lock);
+		if (err < 0 && journal_rollback(store->journal, before) < 0)
+			store->stale = true;
+	}
+	pthread_mutex_unlock(&store->write_lock);
+	return err;
+}
+
 int store_begin(struct store *store, bool write, struct store_txn **out)
 {
+	struct store_txn *txn = NULL;
+
 	if (!write)
 		return txn_new(store, false, out);
 
 	pthread_mutex_lock(&store->write_lock);
 	int err = store->stale ? -EIO : make_room(store);
 	if (err == 0)
-		err = txn_new(store, true, out);
-	if (err < 0)
-		pthread_mutex_unlock(&store->write_lock);
+		err = txn_new(store, true, &txn);
+	if (err == 0)
+		err = later_apply(txn);
+	if (err == 0) {
+		*out = txn;
+		return 0;
+	}
+	if (txn) {
+		index_abort(txn->index);
+		txn_free(txn);
+	}
+	pthread_mutex_unlock(&store->write_lock);
 	return err;
 }
 
@@ -158,12 +301,14 @@ int store_commit(struct store_txn *txn)
 	}
 	int err = tree_settle(txn);
 	if (err == 0)
+		err = log_settle(txn);
+	if (err == 0)
 		err = bytes_error(&txn->bytes);
 	journal_place before = journal_end(store->journal);
 	if (err == 0 && txn->planned_count > 0)
 		err = write_planned(txn);
 	bool written = err == 0 && txn->planned_count > 0;
-	if (written)
+	if (written || txn->later)
 		txn->counters.covered = journal_end(store->journal);
 	if (err == 0)
 		err = counters_save(txn);
@@ -171,9 +316,13 @@ int store_commit(struct store_txn *txn)
 		err = index_commit(txn->index);
 	else
 		index_abort(txn->index);
-	if (err == 0)
+	if (err == 0) {
 		store->counters = txn->counters;
-	else if (written && journal_rollback(store->journal, before) < 0)
+		pthread_mutex_lock(&store->small_lock);
+		if (txn->later)
+			later_drop(store);
+		pthread_mutex_unlock(&store->small_lock);
+	} else if (written && journal_rollback(store->journal, before) < 0)
 		store->stale = true; /* the index is behind: the next start replays it */
 	bool locked = !txn->replaying;
 	txn_free(txn);
@@ -204,16 +353,20 @@ struct tree_dirty *store_txn_tree(struct store_txn *txn)
 
 struct record *store_txn_record(struct store_txn *txn, unsigned index)
 {
-	if (!txn->records[index])
-		txn->records[index] = record_new();
-	return txn->records[index];
+	if (!txn->buffers.buffer && !store_txn_buffer(txn))
+		return NULL;
+	if (!txn->buffers.records[index])
+		txn->buffers.records[index] = record_new();
+	return txn->buffers.records[index];
 }
 
 uint8_t *store_txn_buffer(struct store_txn *txn)
 {
-	if (!txn->buffer)
-		txn->buffer = malloc(RECORD_SIZE_MAX + 64);
-	return txn->buffer;
+	if (!txn->buffers.buffer)
+		buffers_take(txn->store, &txn->buffers);
+	if (!txn->buffers.buffer)
+		txn->buffers.buffer = malloc(RECORD_SIZE_MAX + 64);
+	return txn->buffers.buffer;
 }
 
 static int planned_grow(struct store_txn *txn)
@@ -278,44 +431,80 @@ static void id_key(uint8_t key[9], enum number_kind kind, uint64_t number)
 		key[1 + i] = (uint8_t)(number >> (56 - 8 * i));
 }
 
-int store_number(struct store_txn *txn, enum number_kind kind, const struct id *id, uint64_t *out)
+/* Where a number is remembered that was asked for lately; NULL in a read transaction. */
+static struct hot_number *hot_slot(struct store_txn *txn, enum number_kind kind, const struct id *id)
 {
-	uint8_t key[1 + ID_SIZE];
-	const uint8_t *value;
-	size_t size;
+	return txn->hot ? &txn->hot->numbers[(id->bytes[0] + 7u * (unsigned)kind) % HOT_NUMBERS] : NULL;
+}
+
+static bool hot_has(const struct hot_number *hot, enum number_kind kind, const struct id *id)
+{
+	return hot && hot->kind == kind && id_equal(&hot->id, id);
+}
+
+static int number_read(const uint8_t *value, size_t size, uint64_t *out)
+{
 	struct wire w;
 
-	number_key(key, kind, id);
-	int err = index_get(txn->index, TABLE_NUMBER, key, sizeof(key), &value, &size);
-	if (err < 0)
-		return err;
 	wire_init(&w, value, size);
 	uint64_t number = wire_u64(&w);
-	err = wire_finish(&w);
+	int err = wire_finish(&w);
 	if (err == 0)
 		*out = number;
 	return err;
 }
 
+int store_number(struct store_txn *txn, enum number_kind kind, const struct id *id, uint64_t *out)
+{
+	struct hot_number *hot = hot_slot(txn, kind, id);
+	uint8_t key[1 + ID_SIZE];
+	const uint8_t *value;
+	size_t size;
+
+	if (hot_has(hot, kind, id)) {
+		*out = hot->number;
+		return 0;
+	}
+	number_key(key, kind, id);
+	int err = index_get(txn->index, TABLE_NUMBER, key, sizeof(key), &value, &size);
+	if (err == 0)
+		err = number_read(value, size, out);
+	if (err == 0 && hot)
+		*hot = (struct hot_number){ (uint8_t)kind, *id, *out };
+	return err;
+}
+
 int store_number_make(struct store_txn *txn, enum number_kind kind, const struct id *id, uint64_t *out)
 {
+	struct hot_number *hot = hot_slot(txn, kind, id);
 	uint8_t key[1 + ID_SIZE], back[9], value[8];
+	uint64_t number = txn->counters.next[kind];
+	const uint8_t *there;
+	size_t size;
 
-	int err = store_number(txn, kind, id, out);
-	if (err != -ENOENT)
-		return err;
-	uint64_t number = txn->counters.next[kind]++;
+	if (hot_has(hot, kind, id)) {
+		*out = hot->number;
+		return 0;
+	}
 	for (int i = 0; i < 8; i++)
 		value[i] = (uint8_t)(number >> (8 * i));
 	number_key(key, kind, id);
-	err = index_put(txn->index, TABLE_NUMBER, key, sizeof(key), value, sizeof(value));
-	if (err == 0 && kind != NUMBER_RECORD && kind != NUMBER_PIECE) {
-		id_key(back, kind, number);
-		err = index_put(txn->index, TABLE_NUMBER, back, sizeof(back), id->bytes, ID_SIZE);
+	int err = index_put_new(txn->index, TABLE_NUMBER, key, sizeof(key), value, sizeof(value), &there, &size);
+	if (err == 0) {
+		txn->counters.next[kind]++;
+		if (kind != NUMBER_RECORD && kind != NUMBER_PIECE) {
+			id_key(back, kind, number);
+			err = index_put(txn->index, TABLE_NUMBER, back, sizeof(back), id->bytes, ID_SIZE);
+		}
+	} else if (err == -EEXIST) {
+		err = number_read(there, size, &number);
 	}
-	if (err == 0)
-		*out = number;
-	return err;
+	if (err < 0)
+		return err;
+	*out = number;
+	if (hot)
+		*hot = (struct hot_number){ (uint8_t)kind, *id, number };
+	return 0;
 }
 
 int store_number_id(struct store_txn *txn, enum number_kind kind, uint64_t number, struct id *out)
@@ -324,6 +513,10 @@ int store_number_id(struct store_txn *txn, enum number_kind kind, uint64_t numbe
 	const uint8_t *value;
 	size_t size;
 
+	if (kind == NUMBER_ENTITY && txn->hot && number && txn->hot->entity == number) {
+		*out = txn->hot->entity_id;
+		return 0;
+	}
 	id_key(key, kind, number);
 	int err = index_get(txn->index, TABLE_NUMBER, key, sizeof(key), &value, &size);
 	if (err < 0)
@@ -331,6 +524,10 @@ int store_number_id(struct store_txn *txn, enum number_kind kind, uint64_t numbe
 	if (size != ID_SIZE)
 		return -EBADMSG;
 	memcpy(out->bytes, value, ID_SIZE);
+	if (kind == NUMBER_ENTITY && txn->hot) {
+		txn->hot->entity = number;
+		txn->hot->entity_id = *out;
+	}
 	return 0;
 }
 

@@ -38,6 +38,7 @@ struct model_file { /* as an inode */
 	struct text_copy maybe;       /* a rename may have sealed this */
 	bool dirty, written, flushed, created, link;
 	uint64_t last_write_ms;
+	unsigned seals;
 	struct model_name *name;
 };
 
@@ -58,7 +59,7 @@ struct model_handle {
 	struct handle *handle;
 	struct model_file *file;
 	int flags;
-	bool changed;
+	unsigned changed; /* the file's seals when it was changed, plus one; 0: never */
 };
 
 struct run {
@@ -142,10 +143,17 @@ static inline void add_state(struct run *r, struct model_name *n, const char *by
 
 static inline void sealed(struct model_file *f)
 {
+	f->seals++;
 	copy_set(&f->base, f->bytes, f->size);
 	copy_set(&f->draft, NULL, 0);
 	copy_set(&f->maybe, NULL, 0);
 	f->dirty = f->written = f->flushed = f->created = false;
+}
+
+/* What was sealed since it changed it is not this handle's to seal. */
+static inline bool has_unsealed(const struct model_handle *h)
+{
+	return h->changed == h->file->seals + 1;
 }
 
 static inline void seal(struct run *r, struct model_file *f)

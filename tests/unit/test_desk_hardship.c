@@ -79,6 +79,29 @@ static void test_two_files_at_one_name(void **state)
 	}
 }
 
+/* A release comes when it likes: also when the next save is open, truncated or half written. */
+static void test_late_release_leaves_the_next_save_whole(void **state)
+{
+	for (int moment = 0; moment < 4; moment++) {
+		struct bench b;
+		bench_make(&b);
+		must_publish(&b, "a.md", "one\n", 5);
+		struct handle *old = must_open(&b, "a.md", O_WRONLY | O_TRUNC, 6);
+		put(old, "two\n", 0);
+		assert_int_equal(handle_flush(old), 0);
+		struct handle *new = must_open(&b, "a.md", O_WRONLY | (moment & 2 ? O_TRUNC : 0), 6);
+		if (moment & 1)
+			put(new, "thr", 0);
+		assert_int_equal(handle_release(old), 0);
+		put(new, "three\n", 0);
+		assert_int_equal(handle_flush(new), 0);
+		assert_int_equal(handle_release(new), 0);
+		assert_text(&b, "a.md", "three\n");
+		assert_int_equal(count_versions(&b, "a.md"), 3);
+		bench_remove(&b);
+	}
+}
+
 static void test_unlink_takes_parted_files_too(void **state)
 {
 	struct standing standing[4];
@@ -505,6 +528,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_failed_release_is_tried_again),
+		cmocka_unit_test(test_late_release_leaves_the_next_save_whole),
 		cmocka_unit_test(test_two_files_at_one_name),
 		cmocka_unit_test(test_unlink_takes_parted_files_too),
 		cmocka_unit_test(test_old_draft_goes_with_its_name),

@@ -102,7 +102,7 @@ static void do_create(struct run *r)
 	TRACE(r, "handle %d", (int)(h - r->handles));
 	h->file = f;
 	h->flags = O_RDWR;
-	h->changed = true;
+	h->changed = h->file->seals + 1;
 }
 
 static void do_open(struct run *r)
@@ -124,7 +124,7 @@ static void do_open(struct run *r)
 	}
 	h->file = n->file;
 	h->file->refs++;
-	h->changed = h->flags & O_TRUNC;
+	h->changed = h->flags & O_TRUNC ? h->file->seals + 1 : 0;
 	if (h->changed)
 		truncated(r, h->file);
 }
@@ -152,7 +152,7 @@ static void do_write(struct run *r)
 	memcpy(f->bytes + offset, r->buffer, size);
 	f->size = offset + size > f->size ? offset + size : f->size;
 	file_written(r, f, true);
-	h->changed = true;
+	h->changed = h->file->seals + 1;
 }
 
 static void do_truncate(struct run *r)
@@ -167,7 +167,7 @@ static void do_truncate(struct run *r)
 		return;
 	TRACE(r, "handle %d to %zu", (int)(h - r->handles), size);
 	CHECK(r, handle_truncate(h->handle, size) == 0, "truncate");
-	h->changed = true;
+	h->changed = h->file->seals + 1;
 	if (size == 0) {
 		truncated(r, f);
 		return;
@@ -199,7 +199,7 @@ static void do_flush(struct run *r)
 	int err = sync ? handle_sync(h->handle) : handle_flush(h->handle);
 	TRACE(r, "handle %d: %d", (int)(h - r->handles), err);
 	CHECK(r, err == 0, "flush: %d", err);
-	if (sync || h->changed)
+	if (sync || has_unsealed(h))
 		flush(h->file);
 }
 
@@ -210,7 +210,7 @@ static void close_handle(struct run *r, struct model_handle *h)
 		CHECK(r, handle_flush(h->handle) == 0, "flush");
 	int err = handle_release(h->handle);
 	CHECK(r, err == 0, "release: %d", err);
-	if (h->changed)
+	if (has_unsealed(h))
 		seal(r, h->file);
 	file_put(h->file);
 	*h = (struct model_handle){ 0 };
@@ -444,7 +444,7 @@ static void do_reopen(struct run *r)
 	CHECK(r, desk_reopen(r->desk, of->handle, h->flags, any_process(r), &h->handle) == 0, "reopen");
 	h->file = of->file;
 	h->file->refs++;
-	h->changed = h->flags & O_TRUNC;
+	h->changed = h->flags & O_TRUNC ? h->file->seals + 1 : 0;
 	if (h->changed)
 		truncated(r, h->file);
 }
@@ -463,7 +463,7 @@ static void do_copy(struct run *r)
 		return;
 	set_bytes(to->file, from->file->bytes, from->file->size);
 	file_written(r, to->file, true);
-	to->changed = true;
+	to->changed = to->file->seals + 1;
 }
 
 static void do_take(struct run *r)
