@@ -20,15 +20,14 @@
 #include "mount.h"
 #include "person.h"
 
-#define WAITING_MAX 2000 /* imported documents that wait to be signed together */
 #define COPY_SIZE (256 * 1024)
 
 struct copy {
 	struct session *session;          /* NULL: into or out of a mount */
 	char to[PATH_MAX];                /* the folder written to, if files are */
 	struct id directories[PATH_MAX / 2]; /* by depth: where the walk stands, in a session */
+	struct desk_import *import;       /* into a session */
 	uint64_t files, folders, bytes, skipped, total;
-	uint64_t waiting;
 	struct why *why;
 };
 
@@ -77,12 +76,7 @@ static int import_file(struct copy *copy, const FTSENT *at)
 		return -errno;
 	attributes_of(at->fts_statp, &attributes);
 	struct desk_slot slot = { copy->directories[at->fts_level - 1], at->fts_name };
-	int err = desk_take_file(copy->session->desk, fd, slot, &attributes, 0, NULL);
-	if (err == 0 && ++copy->waiting >= WAITING_MAX) {
-		err = desk_publish_all(copy->session->desk);
-		copy->waiting = 0;
-	}
-	return err;
+	return desk_import_file(copy->import, fd, slot, &attributes);
 }
 
 static int import_link(struct copy *copy, const FTSENT *at)
@@ -305,9 +299,16 @@ static int import_into_store(struct copy *copy, const char *from, const char *to
 	if (err < 0)
 		return err;
 	copy->session = &session;
-	err = make_import_root(copy, to);
+	copy->import = desk_import_new(session.desk);
+	err = copy->import ? make_import_root(copy, to) : -ENOMEM;
 	if (err == 0)
 		err = walk_tree(copy, from, "import", session.scratch);
+	/* What was read before a failure is kept as well. */
+	int kept = copy->import ? desk_import_flush(copy->import) : 0;
+	if (kept < 0)
+		copy->files -= desk_import_waiting(copy->import);
+	err = err < 0 ? err : kept;
+	desk_import_free(copy->import);
 	if (err == 0)
 		err = desk_publish_all(session.desk);
 	if (err == 0)

@@ -10,6 +10,8 @@
 
 /* Each side of a diff; larger texts are only said to be large. */
 #define DIFF_TEXT_MAX (32u * 1024 * 1024)
+/* Listing positions of saves not signed: above those of all versions. */
+#define DRAFT_PLACE (1ull << 62)
 
 /* ---- saves not signed yet ---- */
 
@@ -146,7 +148,7 @@ struct listing {
 	struct control_node child;
 };
 
-static int list_version(void *context, const struct version_row *row, uint64_t index)
+static int list_version(void *context, const struct version_row *row, uint64_t place)
 {
 	struct listing *l = context;
 	char name[VERSION_NAME_MAX + 1];
@@ -155,7 +157,7 @@ static int list_version(void *context, const struct version_row *row, uint64_t i
 	if (err < 0)
 		return err;
 	l->child.version = row->id;
-	return l->visit(l->context, name, index + 1, &l->child);
+	return l->visit(l->context, name, place, &l->child);
 }
 
 static int each_version(struct control_call *c, uint64_t after, const char *suffix, control_visit visit, void *context)
@@ -163,17 +165,16 @@ static int each_version(struct control_call *c, uint64_t after, const char *suff
 	const struct control_node *node = c->node;
 	struct listing l = { .c = c, .suffix = suffix, .visit = visit, .context = context, .child = *node };
 	char name[VERSION_NAME_MAX + 1];
-	uint64_t count = 0;
+	int result = 0;
 
 	l.child.item = true;
-	int result = document_each(c->txn, &node->person, &node->directory, node->name, after, list_version, &l);
-	if (result == 0 && c->save_count > 0)
-		result = document_count(c->txn, &node->person, &node->directory, node->name, &count);
+	if (after < DRAFT_PLACE)
+		result = document_each(c->txn, &node->person, &node->directory, node->name, after, list_version, &l);
 	memset(&l.child.version, 0, sizeof(l.child.version));
-	for (size_t i = after > count ? (size_t)(after - count) : 0; result == 0 && i < c->save_count; i++) {
+	for (size_t i = after > DRAFT_PLACE ? (size_t)(after - DRAFT_PLACE) : 0; result == 0 && i < c->save_count; i++) {
 		draft_name(c, i, suffix, name);
 		l.child.number = draft_number(c, i);
-		result = visit(context, name, count + i + 1, &l.child);
+		result = visit(context, name, DRAFT_PLACE + i + 1, &l.child);
 	}
 	return result;
 }

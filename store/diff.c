@@ -35,11 +35,10 @@ void diff_finish(void)
 	git_libgit2_shutdown();
 }
 
+/* Nothing here but memory can be lacking; it does not always say so. */
 static int error_of_git(void)
 {
-	const git_error *error = git_error_last();
-
-	return error && error->klass == GIT_ERROR_NOMEMORY ? -ENOMEM : -EIO;
+	return -ENOMEM;
 }
 
 static bool span_equal(struct span a, struct span b)

@@ -69,7 +69,7 @@ int document_apply(struct store_txn *txn, const struct record_row *row, const st
 		err = row_put(txn, TABLE_VERSION, &key, &value);
 	if (err == 0)
 		err = put_list_row(txn, document, row, record);
-	return err < 0 ? err : tree_apply_version(txn, row, document);
+	return err < 0 || row->fresh ? err : tree_apply_version(txn, row, document);
 }
 
 static int get_row(struct store_txn *txn, uint64_t number, struct wire *out)
@@ -190,22 +190,24 @@ static int source_next(struct version_source *source, bool backwards)
 	return 0;
 }
 
-static int source_open(struct version_list *list, const struct tree_document *document, uint64_t before_ms)
+/* from_ms: the first time wanted; backwards: the first that is not. */
+static int source_open(struct version_list *list, const struct tree_document *document, uint64_t from_ms)
 {
 	struct version_source *source = &list->sources[list->count];
-	uint64_t number, last_ms;
+	uint64_t number;
 
 	*source = (struct version_source){ .document = document->document, .placed_ms = document->placed_ms,
 					   .limit_ms = document->stands ? UINT64_MAX : document->last_ms };
 	int err = store_number(list->txn, NUMBER_DOCUMENT, &document->document, &number);
-	if (err < 0 || before_ms == 0)
+	if (err < 0 || (list->backwards && from_ms == 0))
 		return err;
-	last_ms = source->limit_ms < before_ms ? source->limit_ms : before_ms - 1;
 	struct row key = row_of(number);
 	if (list->backwards) {
-		row_u64_be(&key, last_ms);
+		row_u64_be(&key, source->limit_ms < from_ms ? source->limit_ms : from_ms - 1);
 		memset(key.data + key.size, 0xff, SORT_SIZE);
 		key.size += SORT_SIZE;
+	} else {
+		row_u64_be(&key, from_ms);
 	}
 	err = row_range_at(list->txn, TABLE_VERSION, 8, &key, list->backwards, &source->range);
 	if (err == 0)
@@ -217,7 +219,7 @@ static int source_open(struct version_list *list, const struct tree_document *do
 	return err;
 }
 
-static int list_open(struct version_list *list, const struct list_at *at, uint64_t before_ms)
+static int list_open(struct version_list *list, const struct list_at *at, uint64_t from_ms)
 {
 	struct tree_document *documents = NULL;
 
@@ -230,17 +232,17 @@ static int list_open(struct version_list *list, const struct list_at *at, uint64
 	if (err == 0)
 		err = tree_documents(list->txn, at->person, at->directory, at->name, documents, (size_t)count);
 	for (int i = 0; err >= 0 && i < count; i++)
-		err = source_open(list, &documents[i], before_ms);
+		err = source_open(list, &documents[i], from_ms);
 	free(documents);
 	if (err < 0)
 		version_list_close(list);
 	return err < 0 ? err : 0;
 }
 
-int version_list_open(struct version_list *list, struct store_txn *txn, const struct list_at *at)
+int version_list_open(struct version_list *list, struct store_txn *txn, const struct list_at *at, uint64_t from_ms)
 {
 	*list = (struct version_list){ .txn = txn, .at = *at };
-	return list_open(list, at, UINT64_MAX);
+	return list_open(list, at, from_ms);
 }
 
 int version_list_open_backwards(struct version_list *list, struct store_txn *txn, const struct list_at *at,
@@ -338,24 +340,40 @@ int version_list_contains(const struct version_list *list, const struct version_
 	return 0;
 }
 
+/* A place in the list: the time, and which of those of that time. Later times share one. */
+#define SAME_BITS 20
+#define PLACE_MS_MAX ((1ull << 42) - 1)
+
+static uint64_t place_after(uint64_t place, uint64_t time_ms)
+{
+	if (time_ms > PLACE_MS_MAX)
+		time_ms = PLACE_MS_MAX;
+	if (place >> SAME_BITS != time_ms)
+		place = time_ms << SAME_BITS;
+	return place + 1;
+}
+
 int document_each(struct store_txn *txn, const struct id *person, const struct id *directory,
-		  const char *name, uint64_t from,
-		  int (*visit)(void *context, const struct version_row *row, uint64_t index), void *context)
+		  const char *name, uint64_t after,
+		  int (*visit)(void *context, const struct version_row *row, uint64_t place), void *context)
 {
 	const struct list_at at = { person, directory, name };
 	struct version_list list;
 	struct version_row row;
+	uint64_t place = 0;
 	int found = 1;
 
-	int err = version_list_open(&list, txn, &at);
-	for (uint64_t index = 0; err == 0 && (found = version_list_next(&list, &row)) > 0; index++)
-		if (index >= from)
-			err = visit(context, &row, index);
+	int err = version_list_open(&list, txn, &at, after >> SAME_BITS);
+	while (err == 0 && (found = version_list_next(&list, &row)) > 0) {
+		place = place_after(place, row.time_ms);
+		if (place > after)
+			err = visit(context, &row, place);
+	}
 	version_list_close(&list);
 	return err != 0 ? err : found < 0 ? found : 0;
 }
 
-static int count_one(void *context, const struct version_row *row, uint64_t index)
+static int count_one(void *context, const struct version_row *row, uint64_t place)
 {
 	uint64_t *count = context;
 

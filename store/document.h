@@ -46,11 +46,12 @@ bool document_is_leaf(struct store_txn *txn, uint64_t record_number);
  * The versions shown at a slot, oldest first: of the documents that ever stood there those saved
  * there, and all up to the newest that came there from elsewhere (by a rename or a copy); of
  * documents that do not stand there now none after the last entry there. Streams: memory does not grow with the count.
- * `from` (0: the first) skips that many; `index` counts from 0. Stops at nonzero and returns it.
+ * From those after a place (0: all): a place is above 0, below 2^62, and what it was when others come
+ * before it. Going on after one costs no more than beginning. Stops at nonzero and returns it.
  */
 int document_each(struct store_txn *txn, const struct id *person, const struct id *directory,
-		  const char *name, uint64_t from,
-		  int (*visit)(void *context, const struct version_row *row, uint64_t index), void *context);
+		  const char *name, uint64_t after,
+		  int (*visit)(void *context, const struct version_row *row, uint64_t place), void *context);
 int document_count(struct store_txn *txn, const struct id *person, const struct id *directory,
 		   const char *name, uint64_t *out);
 

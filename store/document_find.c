@@ -163,7 +163,7 @@ static int find_number(struct store_txn *txn, const struct list_at *at, long num
 	int found = 1;
 
 	int err = number < 0 ? version_list_open_backwards(&list, txn, at, UINT64_MAX)
-			     : version_list_open(&list, txn, at);
+			     : version_list_open(&list, txn, at, 0);
 	for (long left = labs(number); err == 0 && left > 0 && found > 0; left--)
 		found = version_list_next(&list, &row);
 	version_list_close(&list);
@@ -196,7 +196,7 @@ static int find_id(struct store_txn *txn, const struct list_at *at, const struct
 	struct version_row row;
 	int count = 0, result = -ENOENT;
 
-	int err = version_list_open(&list, txn, at);
+	int err = version_list_open(&list, txn, at, 0);
 	if (err == 0)
 		count = store_number_between(txn, NUMBER_RECORD, &bounds[0], &bounds[1], matches, MATCHES_MAX);
 	if (err == 0)

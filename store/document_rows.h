@@ -38,8 +38,8 @@ struct version_list {
 	size_t count;
 };
 
-/* From the oldest; or backwards, from the newest before a time (UINT64_MAX: of all). */
-int version_list_open(struct version_list *list, struct store_txn *txn, const struct list_at *at);
+/* From the oldest of a time or later; or backwards, from the newest before a time (UINT64_MAX: of all). */
+int version_list_open(struct version_list *list, struct store_txn *txn, const struct list_at *at, uint64_t from_ms);
 int version_list_open_backwards(struct version_list *list, struct store_txn *txn, const struct list_at *at,
 				uint64_t before_ms);
 /* 1: *out is the next; 0: no more. */

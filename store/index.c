@@ -36,7 +36,8 @@ struct index {
 struct index_txn {
 	struct index *index;
 	MDB_txn *txn;
-	bool write;
+	bool write, many;
+	MDB_cursor *cursors[TABLE_COUNT]; /* if many: a key beside the last one is found without a descent */
 };
 
 /* LMDB mixes positive errno with its own negative codes. */
@@ -53,6 +54,7 @@ static int translate(int code)
 	case MDB_BAD_VALSIZE: return -EINVAL;
 	case MDB_READERS_FULL: return -EAGAIN;
 	case MDB_TXN_FULL: return -EMSGSIZE;
+	case MDB_PANIC: return -EIO; /* a write of its own failed: it takes nothing more until it is opened again */
 	default: return -EBADMSG;
 	}
 }
@@ -213,10 +215,18 @@ int index_begin(struct index *index, bool write, struct index_txn **out)
 	return 0;
 }
 
+static void close_cursors(struct index_txn *txn)
+{
+	for (int i = 0; txn->many && i < TABLE_COUNT; i++)
+		if (txn->cursors[i])
+			mdb_cursor_close(txn->cursors[i]);
+}
+
 int index_commit(struct index_txn *txn)
 {
 	int err = 0;
 
+	close_cursors(txn);
 	if (txn->write)
 		err = translate(mdb_txn_commit(txn->txn));
 	else
@@ -229,6 +239,7 @@ void index_abort(struct index_txn *txn)
 {
 	if (!txn)
 		return;
+	close_cursors(txn);
 	if (txn->write)
 		mdb_txn_abort(txn->txn);
 	else
@@ -241,12 +252,37 @@ static MDB_val value_of(const void *data, size_t size)
 	return (MDB_val){ .mv_size = size, .mv_data = (void *)(uintptr_t)data };
 }
 
+void index_expect_many(struct index_txn *txn)
+{
+	txn->many = txn->write;
+}
+
+/* NULL: one by one, or there is no memory. */
+static MDB_cursor *cursor_of(struct index_txn *txn, enum table table)
+{
+	if (!txn->many)
+		return NULL;
+	if (!txn->cursors[table] &&
+	    mdb_cursor_open(txn->txn, txn->index->tables[table], &txn->cursors[table]) != 0)
+		txn->cursors[table] = NULL;
+	return txn->cursors[table];
+}
+
+static int put(struct index_txn *txn, enum table table, MDB_val *key, MDB_val *value, unsigned flags)
+{
+	MDB_cursor *cursor = cursor_of(txn, table);
+
+	return cursor ? mdb_cursor_put(cursor, key, value, flags)
+		      : mdb_put(txn->txn, txn->index->tables[table], key, value, flags);
+}
+
 int index_get(struct index_txn *txn, enum table table, const void *key, size_t key_size,
 	      const uint8_t **out_value, size_t *out_size)
 {
 	MDB_val k = value_of(key, key_size), v;
 
-	int code = mdb_get(txn->txn, txn->index->tables[table], &k, &v);
+	MDB_cursor *cursor = cursor_of(txn, table);
+	int code = cursor ? mdb_cursor_get(cursor, &k, &v, MDB_SET) : mdb_get(txn->txn, txn->index->tables[table], &k, &v);
 	if (code != 0)
 		return translate(code);
 	if (out_value)
@@ -261,7 +297,20 @@ int index_put(struct index_txn *txn, enum table table, const void *key, size_t k
 {
 	MDB_val k = value_of(key, key_size), v = value_of(value, value_size);
 
-	return translate(mdb_put(txn->txn, txn->index->tables[table], &k, &v, 0));
+	return translate(put(txn, table, &k, &v, 0));
+}
+
+int index_put_new(struct index_txn *txn, enum table table, const void *key, size_t key_size,
+		  const void *value, size_t value_size, const uint8_t **out_value, size_t *out_size)
+{
+	MDB_val k = value_of(key, key_size), v = value_of(value, value_size);
+
+	int code = put(txn, table, &k, &v, MDB_NOOVERWRITE);
+	if (code == MDB_KEYEXIST) {
+		*out_value = v.mv_data;
+		*out_size = v.mv_size;
+	}
+	return translate(code);
 }
 
 int index_delete(struct index_txn *txn, enum table table, const void *key, size_t key_size)
@@ -293,26 +342,6 @@ int index_delete_prefix(struct index_txn *txn, enum table table, const void *pre
 	}
 	mdb_cursor_close(cursor);
 	return code == MDB_NOTFOUND ? 0 : translate(code);
-}
-
-int index_last_number(struct index_txn *txn, enum table table, uint64_t *out)
-{
-	MDB_cursor *cursor;
-	MDB_val key, value;
-	uint64_t number = 0;
-
-	int code = mdb_cursor_open(txn->txn, txn->index->tables[table], &cursor);
-	if (code != 0)
-		return translate(code);
-	code = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
-	if (code == 0 && key.mv_size >= 8)
-		for (size_t i = 0; i < 8; i++)
-			number = number << 8 | ((const uint8_t *)key.mv_data)[i];
-	mdb_cursor_close(cursor);
-	if (code != 0 && code != MDB_NOTFOUND)
-		return translate(code);
-	*out = number;
-	return 0;
 }
 
 uint64_t index_rows(struct index_txn *txn, enum table table)

@@ -64,12 +64,15 @@ int index_get(struct index_txn *txn, enum table table, const void *key, size_t k
 	      const uint8_t **out_value, size_t *out_size);
 int index_put(struct index_txn *txn, enum table table, const void *key, size_t key_size,
 	      const void *value, size_t value_size);
+/* Only if the key is not there: else -EEXIST, and what is there in *out_value. */
+int index_put_new(struct index_txn *txn, enum table table, const void *key, size_t key_size,
+		  const void *value, size_t value_size, const uint8_t **out_value, size_t *out_size);
+/* Many changes are coming: worth remembering where the last one of each table was. Write transactions. */
+void index_expect_many(struct index_txn *txn);
 /* 0 also if it was not there. */
 int index_delete(struct index_txn *txn, enum table table, const void *key, size_t key_size);
 /* Deletes every key that begins with the prefix. */
 int index_delete_prefix(struct index_txn *txn, enum table table, const void *prefix, size_t prefix_size);
-/* The greatest key's first 8 bytes as a big-endian number; 0 if the table is empty. */
-int index_last_number(struct index_txn *txn, enum table table, uint64_t *out);
 uint64_t index_rows(struct index_txn *txn, enum table table);
 
 /*

@@ -29,6 +29,8 @@ static int record_row_put(struct store_txn *txn, const struct record_row *row)
 	row_u64(&value, row->field);
 	row_u8(&value, row->held ? RECORD_HELD : 0);
 	row_u64(&value, row->prev);
+	txn->hot->last = *row;
+	txn->hot->last.fresh = false;
 	return row_put(txn, TABLE_RECORD, &key, &value);
 }
 
@@ -38,6 +40,10 @@ int log_record_row(struct store_txn *txn, uint64_t number, struct record_row *ou
 	struct record_row row = { .number = number };
 	struct wire w;
 
+	if (txn->hot && number && txn->hot->last.number == number) {
+		*out = txn->hot->last;
+		return 0;
+	}
 	int err = row_get(txn, TABLE_RECORD, &key, &w);
 	if (err < 0)
 		return err;
@@ -60,11 +66,15 @@ int log_find_record(struct store_txn *txn, const struct id *id, struct record_ro
 {
 	uint64_t number;
 
+	if (txn->hot && txn->hot->last.number && id_equal(&txn->hot->last.id, id)) {
+		*out = txn->hot->last;
+		return 0;
+	}
 	int err = store_number(txn, NUMBER_RECORD, id, &number);
 	return err < 0 ? err : log_record_row(txn, number, out);
 }
 
-int log_put(struct store_txn *txn, const struct log_row *row)
+static int log_row_put(struct store_txn *txn, const struct log_row *row)
 {
 	struct row key = row_of(row->number), value = { .size = 0 };
 
@@ -86,11 +96,33 @@ int log_put(struct store_txn *txn, const struct log_row *row)
 	return row_put(txn, TABLE_LOG, &key, &value);
 }
 
+int log_settle(struct store_txn *txn)
+{
+	int err = txn->hot->log.number ? log_row_put(txn, &txn->hot->log) : 0;
+
+	txn->hot->log.number = 0;
+	return err;
+}
+
+int log_put(struct store_txn *txn, const struct log_row *row)
+{
+	int err = txn->hot->log.number != row->number ? log_settle(txn) : 0;
+
+	if (err == 0)
+		txn->hot->log = *row;
+	return err;
+}
+
 int log_get_number(struct store_txn *txn, uint64_t log, struct log_row *out)
 {
 	struct row key = row_of(log);
 	struct log_row row = { .number = log };
 	struct wire w;
+
+	if (txn->hot && log && txn->hot->log.number == log) {
+		*out = txn->hot->log;
+		return 0;
+	}
 
 	int err = row_get(txn, TABLE_LOG, &key, &w);
 	if (err < 0)
@@ -315,7 +347,9 @@ static int link_record(struct store_txn *txn, const struct record_row *row, stru
 	struct record_row prev;
 	uint8_t flags = 0;
 
-	int rival = has_rival(txn, row);
+	/* Nothing stands beyond the tip, unless a branch is in effect. */
+	bool beyond = log->branch == 0 && log->tip && row->seq > log->tip_seq;
+	int rival = beyond ? 0 : has_rival(txn, row);
 	if (rival < 0)
 		return rival;
 	log->forked |= rival > 0;
@@ -333,12 +367,22 @@ static int link_record(struct store_txn *txn, const struct record_row *row, stru
 	return row_put(txn, TABLE_CHAIN, &key, &value);
 }
 
-/* Writes the rows of a record and, unless it is held, applies it. row: all but number, log and prev. */
+/* Writes the rows of a record and, unless it is held, applies it. row: all but number, log and prev. 1: it is here. */
 static int take_record(struct store_txn *txn, struct record_row *row, const struct record *record)
 {
 	struct log_row log;
 
+	uint64_t next = txn->counters.next[NUMBER_RECORD];
+
 	int err = store_number_make(txn, NUMBER_RECORD, &row->id, &row->number);
+	row->fresh = err == 0 && row->number == next;
+	if (err == 0 && !row->fresh && txn->replaying) { /* examine() did not ask */
+		struct record_row known;
+		err = log_record_row(txn, row->number, &known);
+		if (err != -ENOENT)
+			return err < 0 ? err : 1;
+		err = 0;
+	}
 	if (err == 0 && row->seq > 0)
 		err = store_number_make(txn, NUMBER_RECORD, &record->prev, &row->prev);
 	if (err == 0)
@@ -459,7 +503,8 @@ static int examine(struct store_txn *txn, const uint8_t *bytes, size_t size, str
 	record_id(&out->id, bytes, size);
 	out->held = record->time_ms > store_txn_time_ms(txn) + FUTURE_MS_MAX &&
 		    !id_equal(&record->voucher, &store_key(store_of(txn))->public);
-	err = log_find_record(txn, &out->id, &known);
+	/* While replaying take_record() finds out: here it would be one look-up more for each. */
+	err = txn->replaying ? -ENOENT : log_find_record(txn, &out->id, &known);
 	if (err != -ENOENT)
 		return err < 0 ? err : 1;
 	if (record->seq == 0)

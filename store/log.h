@@ -32,6 +32,7 @@ struct record_row {
 	uint64_t seq, time_ms, field;
 	uint64_t prev;       /* record number, 0 at seq 0 */
 	bool held;           /* from the future, not yet applied */
+	bool fresh;          /* as it is taken: nothing ever spoke of it before. Never of a row that was read */
 };
 
 struct log_row {
@@ -87,7 +88,9 @@ int log_apply_held(struct store_txn *txn, uint64_t record_number);
 
 /* ---- for person.h ---- */
 
+/* Kept in memory till log_settle(), which the store calls before a commit. */
 int log_put(struct store_txn *txn, const struct log_row *row);
+int log_settle(struct store_txn *txn);
 /* Comes the record after the tip by (seq, time, id)? */
 bool log_is_newer(const struct log_row *log, const struct record_row *row);
 void log_set_tip(struct log_row *log, const struct record_row *row);

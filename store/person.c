@@ -688,5 +688,5 @@ int person_apply(struct store_txn *txn, const struct record_row *row, const stru
 		err = apply_counted(txn, &log, row, record);
 	if (err == 0)
 		err = apply_kind(txn, row, record);
-	return err < 0 ? err : apply_waiting(txn, row);
+	return err < 0 || row->fresh ? err : apply_waiting(txn, row);
 }

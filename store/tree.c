@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "document_rows.h"
+#include "store_private.h"
 #include "tree_rows.h"
 
 #define COOKIE_KEY "cookie"
@@ -71,10 +72,21 @@ static uint64_t hinted_cookie(struct store_txn *txn, const struct slot_name *nam
 	return 0;
 }
 
-static int keep_greatest_cookie(struct store_txn *txn, uint64_t cookie)
+static void note_cookie(struct store_txn *txn, uint64_t cookie)
+{
+	if (cookie > txn->hot->cookie)
+		txn->hot->cookie = cookie;
+}
+
+int tree_keep_cookie(struct store_txn *txn)
 {
 	struct row key = { .size = 0 }, value = { .size = 0 };
+	uint64_t cookie = txn->hot->cookie;
 	struct wire w;
+
+	if (cookie == 0)
+		return 0;
+	txn->hot->cookie = 0;
 
 	row_bytes(&key, COOKIE_KEY, strlen(COOKIE_KEY));
 	int err = row_get(txn, TABLE_META, &key, &w);
@@ -100,7 +112,8 @@ static int list_slot(struct store_txn *txn, const struct slot_name *name, struct
 			return err;
 		if (err == -ENOENT) {
 			err = row_put(txn, TABLE_ORDER, &key, &value);
-			return err < 0 ? err : keep_greatest_cookie(txn, slot->cookie);
+			note_cookie(txn, slot->cookie);
+			return err;
 		}
 		if (slot->cookie && w.left == name->size && memcmp(w.at, name->name, name->size) == 0)
 			return 0;
@@ -306,7 +319,10 @@ static int resolve(struct application *a, const struct entry *entry, uint32_t in
 		err = store_number_make(a->txn, NUMBER_DIRECTORY, &item->id, &c->target);
 	if (err < 0 || item->what != WHAT_VERSION)
 		return err;
-	err = store_number_make(a->txn, NUMBER_RECORD, &item->id, &c->target);
+	if (id_equal(&item->id, &a->row->id))
+		c->target = a->row->number;
+	else
+		err = store_number_make(a->txn, NUMBER_RECORD, &item->id, &c->target);
 	if (err == 0)
 		err = document_of_record(a->txn, c->target, &item->document, &c->version_ms);
 	return err == -ENOENT ? 0 : err;
@@ -386,6 +402,8 @@ static int find_mark(struct application *a, struct change *c)
 {
 	struct entry_row mark;
 
+	if (a->row->fresh)
+		return 0;
 	int err = entry_get(a->txn, &c->name, NOT_HERE, c->item.record, c->item.index, &mark);
 	if (err < 0)
 		return err == -ENOENT ? 0 : err;

@@ -71,8 +71,6 @@ int tree_lookup(struct store_txn *txn, const struct id *person, const struct id 
  */
 int tree_each(struct store_txn *txn, const struct id *person, const struct id *directory,
 	      uint64_t after, int (*visit)(void *context, const struct tree_item *item), void *context);
-/* Nothing shows in it. 1, 0 or negative errno. */
-int tree_is_empty(struct store_txn *txn, const struct id *person, const struct id *directory);
 /* Where a directory shows: its parent and name there. -ENOENT: nowhere; the root has none. */
 int tree_directory_path(struct store_txn *txn, const struct id *person, const struct id *directory,
 			struct id *out_parent, char out_name[SHOWN_NAME_MAX + 1]);

@@ -155,6 +155,11 @@ int show_slot(const struct showing *s, const char *name, size_t name_size);
 int show_relocated(const struct showing *s);
 int show_lookup(const struct view *view, const struct id *directory, const char *name, struct tree_item *out);
 
+/* ---- tree.c ---- */
+
+/* The greatest cookie that the transaction has given, for the next start. */
+int tree_keep_cookie(struct store_txn *txn);
+
 /* ---- tree_settle.c ---- */
 
 /* All directories of the view that show against their entries; the caller frees the hash. */

@@ -342,9 +342,9 @@ static int settle_all(struct store_txn *txn)
 int tree_settle(struct store_txn *txn)
 {
 	struct tree_dirty *dirty = store_txn_tree(txn);
-	int err = 0;
+	int err = tree_keep_cookie(txn);
 
-	if (dirty->all)
+	if (err == 0 && dirty->all)
 		err = settle_all(txn);
 	for (size_t i = 0; err == 0 && !dirty->all && i < dirty->count; i++)
 		err = settle_person(txn, dirty->persons[i]);

@@ -418,18 +418,6 @@ int tree_each(struct store_txn *txn, const struct id *person, const struct id *d
 	return err == 0 ? show_relocated(&s) : err;
 }
 
-static int visit_any(void *context, const struct tree_item *item)
-{
-	return 1;
-}
-
-int tree_is_empty(struct store_txn *txn, const struct id *person, const struct id *directory)
-{
-	int found = tree_each(txn, person, directory, 0, visit_any, NULL);
-
-	return found < 0 ? found : !found;
-}
-
 int tree_directory_path(struct store_txn *txn, const struct id *person, const struct id *directory,
 			struct id *out_parent, char out_name[SHOWN_NAME_MAX + 1])
 {

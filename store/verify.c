@@ -1,10 +1,12 @@
 /*
  * verify.c - is what the journal holds what was signed, and all of it here?
  *
- * Two passes over the journal, without the lock.  The first checks each entry by
- * itself and notes names: 48 bytes a piece, 96 a record, no texts.  The second
- * checks what needs the others: chains, who vouches for what has no signature, and
- * the texts of records, read through an LRU of pieces.
+ * One pass over the journal, without the lock, checks each entry by itself and against
+ * what stands before it, noting names: 72 bytes a piece, 112 a record, no texts.  Each record
+ * holds the hash of the one before, so of a run of records that follow one another the
+ * last signature is checked and vouches for all; if it is not good, a pass of its
+ * own checks each of that run.  What needs what comes later, and texts of more than one
+ * piece, wait for a last pass, which reads pieces through an LRU.
  */
 #include "store.h"
 
@@ -25,6 +27,16 @@
 #define CACHE_SIZE (16u * 1024 * 1024)
 #define READ_SIZE (256u * 1024)
 #define PROGRESS_STEP (1024u * 1024)
+#define RUN_MAX 256 /* records that one signature vouches for: what is checked one by one if it is not good */
+
+struct run { /* of a log, not vouched for yet */
+	size_t first;   /* row of its first record */
+	size_t count;   /* 0: there is none */
+	struct id last; /* what the next must follow */
+	size_t signer;  /* row of the last that is signed; and */
+	struct signature signature;
+	bool has_signer;
+};
 
 struct verifier {
 	struct journal *journal;
@@ -33,6 +45,10 @@ struct verifier {
 	struct piece_cache *cache;
 	struct record *record;
 	uint8_t *text; /* READ_SIZE */
+	struct run *runs; /* by log */
+	size_t run_count;
+	size_t unsure, deferred; /* records that need another pass */
+	int lacking;   /* -ENOMEM: a signature could not be checked */
 	bool held;     /* another process has the lock: it may be appending */
 
 	void (*finding)(void *context, const char *sentence);
@@ -104,10 +120,87 @@ static int decode_record(struct verifier *v, const struct journal_entry *entry, 
 	return 0;
 }
 
+/* ---- the first pass: signatures ---- */
+
+static int run_of(struct verifier *v, uint32_t log, struct run **out)
+{
+	if (log >= v->run_count) {
+		size_t count = log + 16;
+		struct run *runs = realloc(v->runs, count * sizeof(*runs));
+		if (!runs)
+			return -ENOMEM;
+		memset(runs + v->run_count, 0, (count - v->run_count) * sizeof(*runs));
+		v->runs = runs;
+		v->run_count = count;
+	}
+	*out = &v->runs[log];
+	return 0;
+}
+
+static void check_signature(struct verifier *v, struct verify_record *row, const struct signature *signature)
+{
+	const struct id *log = verify_table_log(&v->table, row->log);
+
+	v->report.signatures++;
+	int err = record_verify(signature, log, &row->id);
+	if (err < 0 && err != -EKEYREJECTED) {
+		v->lacking = err;
+		return;
+	}
+	row->signed_well = err == 0;
+	row->signed_badly = !row->signed_well;
+	if (row->signed_badly)
+		tell_record(v, &row->id, log, "its signature is not good");
+}
+
+/* The last signature of a run, for all of it; where it is not good the others have to speak for themselves. */
+static void run_end(struct verifier *v, struct run *run)
+{
+	struct verify_record *rows = v->table.records, *signer = &rows[run->signer];
+
+	if (run->count && run->has_signer)
+		check_signature(v, signer, &run->signature);
+	if (run->count && run->has_signer && signer->signed_badly)
+		for (size_t i = run->first; i < run->signer; i++)
+			if (rows[i].log == signer->log && !rows[i].signed_well) {
+				rows[i].unsure = true;
+				v->unsure++;
+			}
+	*run = (struct run){ 0 };
+}
+
+static int run_add(struct verifier *v, size_t index, const struct signature *signature)
+{
+	const struct verify_record *row = &v->table.records[index];
+	struct run *run;
+
+	int err = run_of(v, row->log, &run);
+	if (err < 0)
+		return err;
+	bool is_signed = !sodium_is_zero(signature->bytes, sizeof(signature->bytes));
+	if (run->count && (row->seq == 0 || !id_equal(&row->prev, &run->last)))
+		run_end(v, run);
+	if (run->count == 0)
+		run->first = index;
+	run->count++;
+	run->last = row->id;
+	if (is_signed) {
+		run->has_signer = true;
+		run->signer = index;
+		run->signature = *signature;
+	}
+	if (run->count >= RUN_MAX && is_signed)
+		run_end(v, run);
+	return 0;
+}
+
+static int check_contents(struct verifier *v, const struct verify_record *row, bool last);
+
 static int check_record(struct verifier *v, const struct journal_entry *entry)
 {
 	struct signature signature;
-	struct verify_record row = { .place = entry->place };
+	struct verify_record row = { .number = entry->number, .place = entry->place };
+	size_t index;
 
 	v->report.records++;
 	if (decode_record(v, entry, &signature, &row.id) < 0) {
@@ -115,17 +208,24 @@ static int check_record(struct verifier *v, const struct journal_entry *entry)
 		return 0;
 	}
 	const struct record *r = v->record;
-	if (!sodium_is_zero(signature.bytes, sizeof(signature.bytes))) {
-		v->report.signatures++;
-		row.signed_well = record_verify(&signature, &r->voucher, &row.id) == 0;
-		row.signed_badly = !row.signed_well;
-		if (row.signed_badly)
-			tell_record(v, &row.id, &r->voucher, "its signature is not good");
-	}
 	row.prev = r->prev;
 	row.seq = r->seq;
 	row.time_ms = r->time_ms;
-	return verify_table_add_record(&v->table, &row, &r->voucher);
+	int known = verify_table_add_record(&v->table, &row, &r->voucher, &index);
+	if (known < 0)
+		return known;
+	if (known) { /* it stands twice */
+		if (!sodium_is_zero(signature.bytes, sizeof(signature.bytes)))
+			check_signature(v, &v->table.records[index], &signature);
+		return 0;
+	}
+	int err = run_add(v, index, &signature);
+	int done = err == 0 ? check_contents(v, &v->table.records[index], false) : err;
+	if (done == 0) {
+		v->table.records[index].deferred = true;
+		v->deferred++;
+	}
+	return done < 0 ? done : 0;
 }
 
 static int check_piece(struct verifier *v, const struct journal_entry *entry)
@@ -149,6 +249,7 @@ static int check_piece(struct verifier *v, const struct journal_entry *entry)
 	}
 	struct id text_id;
 	id_of_bytes(&text_id, v->text, (size_t)size);
+	memcpy(row.text_id, text_id.bytes, sizeof(row.text_id));
 	if (memcmp(text_id.bytes, entry->bytes, ID_SIZE) != 0)
 		tell_piece(v, &row.name, "it stands there for another text than it holds");
 	row.text_size = (uint32_t)size;
@@ -211,7 +312,9 @@ static void visit_damage(void *context, const struct journal_damage *damage)
 	struct verifier *v = context;
 
 	advance(v, damage->size);
-	if (!damage->torn_tail)
+	if (damage->segment == 0)
+		tell(v, "journal/salt is not there as it should: the next start makes it anew");
+	else if (!damage->torn_tail)
 		tell(v, "segment %" PRIu32 ": %" PRIu64 " bytes at %" PRIu64 " hold no valid entry",
 		     damage->segment, damage->size, damage->offset);
 	else if (!v->held)
@@ -219,7 +322,25 @@ static void visit_damage(void *context, const struct journal_damage *damage)
 		     damage->segment, damage->size, damage->offset);
 }
 
-/* ---- the second pass: chains ---- */
+/* ---- signatures one by one ---- */
+
+static int visit_unsure(void *context, const struct journal_entry *entry)
+{
+	struct verifier *v = context;
+	struct signature signature;
+	struct id id;
+
+	if (entry->kind != KIND_RECORD || decode_record(v, entry, &signature, &id) < 0)
+		return 0;
+	struct verify_record *row = verify_table_record(&v->table, &id);
+	if (row && row->unsure && !sodium_is_zero(signature.bytes, sizeof(signature.bytes)))
+		check_signature(v, row, &signature);
+	if (row)
+		row->unsure = false;
+	return 0;
+}
+
+/* ---- chains ---- */
 
 static void check_chain(struct verifier *v, const struct verify_record *row)
 {
@@ -248,7 +369,7 @@ static void check_chain(struct verifier *v, const struct verify_record *row)
 		tell_record(v, &row->id, log, "its time is before that of the record before it");
 }
 
-/* ---- the second pass: texts ---- */
+/* ---- texts ---- */
 
 static int relocate(void *context, const struct journal_entry *entry)
 {
@@ -356,7 +477,21 @@ static int digest_text(struct verifier *v, const struct piece_store *store, cons
 	return 0;
 }
 
-static int check_content(struct verifier *v, const struct verify_record *row, const struct content *content)
+/* The text of one piece has that piece's digest: no need to read it again. */
+static bool is_one_piece(const struct verifier *v, const struct content *content)
+{
+	const struct piece_ref *ref = &content->pieces[0];
+	const struct verify_piece *row;
+
+	if (content->depth != 0 || content->count != 1 || content->size != ref->text_size)
+		return false;
+	row = verify_table_piece(&v->table, &ref->name);
+	return row && !row->marked && row->stored_size == ref->stored_size && row->text_size == ref->text_size &&
+	       memcmp(row->text_id, content->digest.bytes, sizeof(row->text_id)) == 0;
+}
+
+/* 1: it is done with; 0: not before all of the journal was seen. */
+static int check_content(struct verifier *v, const struct verify_record *row, const struct content *content, bool last)
 {
 	const struct piece_store store = { .get = get_piece, .context = v };
 	const struct id *log = verify_table_log(&v->table, row->log);
@@ -364,20 +499,24 @@ static int check_content(struct verifier *v, const struct verify_record *row, co
 	char first[ID_SHORT_SIZE + 1], text[128];
 	struct id digest;
 
+	if (is_one_piece(v, content))
+		return 1;
+	if (!last)
+		return 0;
 	int err = content_each(v->cache, &store, content, true, check_ref, &h);
 	id_format_short(first, &h.first);
 	if (h.missing) {
 		snprintf(text, sizeof(text), "%zu of its pieces are not here, the first is %s", h.missing, first);
 		tell_record(v, &row->id, log, text);
-		return 0;
+		return 1;
 	}
 	if (h.marked) /* dropped by intent: not held, and so not known to be wrong */
-		return 0;
+		return 1;
 	if (h.wrong) {
 		snprintf(text, sizeof(text), "%zu of its pieces have other sizes than it tells, the first is %s",
 			 h.wrong, first);
 		tell_record(v, &row->id, log, text);
-		return 0;
+		return 1;
 	}
 	if (err == 0)
 		err = digest_text(v, &store, content, &digest);
@@ -387,30 +526,29 @@ static int check_content(struct verifier *v, const struct verify_record *row, co
 		tell_record(v, &row->id, log, "its text cannot be put together from its pieces");
 	else if (!id_equal(&digest, &content->digest))
 		tell_record(v, &row->id, log, "its text does not have the digest that it tells");
-	return 0;
+	return 1;
 }
 
-static int check_contents(struct verifier *v, const struct verify_record *row)
+/* Of the record at hand: as check_content(). */
+static int check_contents(struct verifier *v, const struct verify_record *row, bool last)
 {
 	const struct record *r = v->record;
+	int done = 1;
 
 	if (r->field == FIELD_VERSION)
-		return check_content(v, row, &r->version.content);
+		return check_content(v, row, &r->version.content, last);
 	if (r->field == FIELD_DENOUNCE)
-		return check_content(v, row, &r->denounce.evidence);
-	if (r->field != FIELD_SUMMARY)
-		return 0;
-	int err = 0;
-	for (unsigned i = 0; err == 0 && i < SUMMARY_COUNT; i++) {
+		return check_content(v, row, &r->denounce.evidence, last);
+	for (unsigned i = 0; r->field == FIELD_SUMMARY && done == 1 && i < SUMMARY_COUNT; i++) {
 		struct summary_section section;
-		err = record_summary_section(r, i, &section);
+		int err = record_summary_section(r, i, &section);
 		if (err == 0 && section.present)
-			err = check_content(v, row, &section.content);
+			done = check_content(v, row, &section.content, last);
 	}
-	return err;
+	return done;
 }
 
-static int visit_second(void *context, const struct journal_entry *entry)
+static int visit_deferred(void *context, const struct journal_entry *entry)
 {
 	struct verifier *v = context;
 	struct signature signature;
@@ -420,11 +558,11 @@ static int visit_second(void *context, const struct journal_entry *entry)
 	if (entry->kind != KIND_RECORD || decode_record(v, entry, &signature, &id) < 0)
 		return 0;
 	struct verify_record *row = verify_table_record(&v->table, &id);
-	if (!row || row->checked) /* appended since, or it stands twice */
+	if (!row || !row->deferred) /* appended since, or it stands twice */
 		return 0;
-	row->checked = true;
-	check_chain(v, row);
-	return check_contents(v, row);
+	row->deferred = false;
+	int err = check_contents(v, row, true);
+	return err < 0 ? err : 0;
 }
 
 /* ---- all of it ---- */
@@ -436,11 +574,22 @@ static int run(struct verifier *v, struct why *why)
 	journal_stats(v->journal, &stats);
 	v->total = 2 * stats.bytes;
 	int err = journal_scan(v->journal, 0, visit_first, visit_damage, v);
+	for (size_t i = 0; err == 0 && i < v->run_count; i++)
+		run_end(v, &v->runs[i]);
+	if (err == 0)
+		err = v->lacking;
+	if (err == 0 && v->unsure)
+		err = journal_scan(v->journal, 0, visit_unsure, NULL, v);
+	if (err == 0)
+		err = v->lacking;
 	if (err == 0) {
-		verify_table_settle(&v->table);
 		v->report.logs = v->table.log_count;
-		err = journal_scan(v->journal, 0, visit_second, NULL, v);
+		verify_table_spread_vouched(&v->table);
+		for (size_t i = 0; i < v->table.record_count; i++)
+			check_chain(v, &v->table.records[i]);
 	}
+	if (err == 0 && v->deferred)
+		err = journal_scan(v->journal, 0, visit_deferred, NULL, v);
 	if (err == 0 && v->progress)
 		v->progress(v->context, v->total, v->total);
 	return err < 0 ? why_set(why, err, "cannot read the journal: %s", why_errno(err)) : 0;
@@ -454,6 +603,7 @@ static void verifier_finish(struct verifier *v)
 	piece_cache_free(v->cache);
 	free(v->record);
 	free(v->text);
+	free(v->runs);
 }
 
 int store_verify(const char *path, void (*finding)(void *context, const char *sentence),

@@ -1,4 +1,4 @@
-/* verify_table.c - sorted arrays of names. */
+/* verify_table.c - arrays of names, found by hash. */
 #include "verify_table.h"
 
 #include <errno.h>
@@ -8,6 +8,8 @@
 /* Ids are hashes or keys already. */
 #define HASH_FUNCTION(key, size, hash) memcpy(&(hash), (key), sizeof(hash))
 #include <uthash.h>
+
+#define NAMES_MIN 1024
 
 struct verify_log {
 	struct id id;
@@ -28,14 +30,62 @@ static int reserve(void **items, size_t count, size_t *capacity, size_t size)
 	return 0;
 }
 
+/* ---- names ---- */
+
+static uint64_t hash_of(const struct id *name)
+{
+	uint64_t hash;
+	memcpy(&hash, name->bytes, sizeof(hash));
+	return hash;
+}
+
+/* The slot of a name, or the free one where it would stand. Rows begin with their names. */
+static uint32_t *find(const struct verify_names *names, const void *rows, size_t row_size, const struct id *name)
+{
+	size_t mask = names->slot_count - 1;
+	for (size_t at = hash_of(name) & mask;; at = (at + 1) & mask) {
+		uint32_t *slot = &names->slots[at];
+		if (!*slot || id_equal(name, (const struct id *)((const char *)rows + (*slot - 1) * row_size)))
+			return slot;
+	}
+}
+
+/* Room for one more than `count`: never more than half full. */
+static int names_reserve(struct verify_names *names, const void *rows, size_t row_size, size_t count)
+{
+	if (2 * (count + 1) <= names->slot_count)
+		return 0;
+	if (count >= UINT32_MAX / 2)
+		return -ENOMEM;
+	struct verify_names larger = { .slot_count = names->slot_count ? 2 * names->slot_count : NAMES_MIN };
+	larger.slots = calloc(larger.slot_count, sizeof(*larger.slots));
+	if (!larger.slots)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		const struct id *name = (const struct id *)((const char *)rows + i * row_size);
+		*find(&larger, rows, row_size, name) = (uint32_t)i + 1;
+	}
+	free(names->slots);
+	*names = larger;
+	return 0;
+}
+
+/* ---- filling ---- */
+
 int verify_table_add_piece(struct verify_table *t, const struct verify_piece *row)
 {
 	void *items = t->pieces;
 	int err = reserve(&items, t->piece_count, &t->piece_capacity, sizeof(*row));
 	t->pieces = items;
 	if (err == 0)
-		t->pieces[t->piece_count++] = *row;
-	return err;
+		err = names_reserve(&t->piece_names, t->pieces, sizeof(*row), t->piece_count);
+	if (err < 0)
+		return err;
+	uint32_t *slot = find(&t->piece_names, t->pieces, sizeof(*row), &row->name);
+	if (!*slot)
+		*slot = (uint32_t)++t->piece_count;
+	t->pieces[*slot - 1] = *row;
+	return 0;
 }
 
 static int log_number(struct verify_table *t, const struct id *voucher, uint32_t *out)
@@ -64,92 +114,28 @@ static int log_number(struct verify_table *t, const struct id *voucher, uint32_t
 	return 0;
 }
 
-int verify_table_add_record(struct verify_table *t, const struct verify_record *row, const struct id *voucher)
+int verify_table_add_record(struct verify_table *t, const struct verify_record *row, const struct id *voucher,
+			    size_t *out_index)
 {
 	void *items = t->records;
 	int err = reserve(&items, t->record_count, &t->record_capacity, sizeof(*row));
-	uint32_t log;
+	uint32_t log = 0;
 	t->records = items;
+	if (err == 0)
+		err = names_reserve(&t->record_names, t->records, sizeof(*row), t->record_count);
 	if (err == 0)
 		err = log_number(t, voucher, &log);
 	if (err < 0)
 		return err;
-	t->records[t->record_count] = *row;
-	t->records[t->record_count++].log = log;
-	return 0;
-}
-
-/* ---- settling ---- */
-
-static int compare_places(journal_place a, journal_place b)
-{
-	return a < b ? -1 : a > b;
-}
-
-static int compare_pieces(const void *a, const void *b)
-{
-	const struct verify_piece *x = a, *y = b;
-	int order = id_compare(&x->name, &y->name);
-	return order ? order : compare_places(x->place, y->place);
-}
-
-static int compare_records(const void *a, const void *b)
-{
-	const struct verify_record *x = a, *y = b;
-	int order = id_compare(&x->id, &y->id);
-	return order ? order : compare_places(x->place, y->place);
-}
-
-/* What stands last counts: a piece that was marked may have come again. */
-static void settle_pieces(struct verify_table *t)
-{
-	size_t kept = 0;
-	if (t->piece_count)
-		qsort(t->pieces, t->piece_count, sizeof(*t->pieces), compare_pieces);
-	for (size_t i = 0; i < t->piece_count; i++) {
-		bool same = kept && id_equal(&t->pieces[kept - 1].name, &t->pieces[i].name);
-		t->pieces[same ? kept - 1 : kept++] = t->pieces[i];
+	uint32_t *slot = find(&t->record_names, t->records, sizeof(*row), &row->id);
+	bool known = *slot != 0;
+	if (!known) {
+		*slot = (uint32_t)++t->record_count;
+		t->records[*slot - 1] = *row;
+		t->records[*slot - 1].log = log;
 	}
-	t->piece_count = kept;
-}
-
-static void settle_records(struct verify_table *t)
-{
-	size_t kept = 0;
-	if (t->record_count)
-		qsort(t->records, t->record_count, sizeof(*t->records), compare_records);
-	for (size_t i = 0; i < t->record_count; i++) {
-		const struct verify_record *row = &t->records[i];
-		if (kept && id_equal(&t->records[kept - 1].id, &row->id)) {
-			t->records[kept - 1].signed_well |= row->signed_well;
-			t->records[kept - 1].signed_badly |= row->signed_badly;
-		} else {
-			t->records[kept++] = *row;
-		}
-	}
-	t->record_count = kept;
-}
-
-/* Each holds the hash of the one before, so that a signature vouches for all of them. */
-static void spread_vouched(struct verify_table *t)
-{
-	for (size_t i = 0; i < t->record_count; i++) {
-		struct verify_record *row = &t->records[i];
-		uint32_t log = row->log;
-		if (!row->signed_well)
-			continue;
-		while (row && !row->vouched && row->log == log) {
-			row->vouched = true;
-			row = verify_table_record(t, &row->prev);
-		}
-	}
-}
-
-void verify_table_settle(struct verify_table *t)
-{
-	settle_pieces(t);
-	settle_records(t);
-	spread_vouched(t);
+	*out_index = *slot - 1;
+	return known;
 }
 
 void verify_table_finish(struct verify_table *t)
@@ -162,38 +148,43 @@ void verify_table_finish(struct verify_table *t)
 	free(t->pieces);
 	free(t->records);
 	free(t->logs);
+	free(t->piece_names.slots);
+	free(t->record_names.slots);
 	*t = (struct verify_table){ 0 };
 }
 
-/* ---- once settled ---- */
-
-static int find_piece(const void *name, const void *row)
-{
-	return id_compare(name, &((const struct verify_piece *)row)->name);
-}
+/* ---- finding ---- */
 
 struct verify_piece *verify_table_piece(const struct verify_table *t, const struct id *name)
 {
-	if (!t->piece_count)
-		return NULL;
-	return bsearch(name, t->pieces, t->piece_count, sizeof(*t->pieces), find_piece);
-}
-
-static int find_record(const void *id, const void *row)
-{
-	return id_compare(id, &((const struct verify_record *)row)->id);
+	const uint32_t *slot = t->piece_count ? find(&t->piece_names, t->pieces, sizeof(*t->pieces), name) : NULL;
+	return slot && *slot ? &t->pieces[*slot - 1] : NULL;
 }
 
 struct verify_record *verify_table_record(const struct verify_table *t, const struct id *id)
 {
-	if (!t->record_count)
-		return NULL;
-	return bsearch(id, t->records, t->record_count, sizeof(*t->records), find_record);
+	const uint32_t *slot = t->record_count ? find(&t->record_names, t->records, sizeof(*t->records), id) : NULL;
+	return slot && *slot ? &t->records[*slot - 1] : NULL;
 }
 
 const struct id *verify_table_log(const struct verify_table *t, uint32_t log)
 {
 	return &t->logs[log];
+}
+
+void verify_table_spread_vouched(struct verify_table *t)
+{
+	/* From the newest on, so that each chain is gone down once. */
+	for (size_t i = t->record_count; i > 0; i--) {
+		struct verify_record *row = &t->records[i - 1];
+		uint32_t log = row->log;
+		if (!row->signed_well)
+			continue;
+		while (row && !row->vouched && row->log == log) {
+			row->vouched = true;
+			row = verify_table_record(t, &row->prev);
+		}
+	}
 }
 
 void verify_table_forget(struct verify_table *t, uint32_t segment)

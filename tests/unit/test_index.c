@@ -166,27 +166,6 @@ static void every_table_is_its_own(void **state)
 	index_abort(txn);
 }
 
-/* ---- numbers ---- */
-
-static void last_number(void **state)
-{
-	static const uint8_t keys[][9] = {
-		{ 0, 0, 0, 0, 0, 0, 0, 7 }, { 0, 0, 0, 0, 0, 0, 1, 0 }, { 0x80, 0, 0, 0, 0, 0, 0, 2, 99 },
-	};
-	static const uint64_t numbers[] = { 7, 256, 0x8000000000000002 };
-	struct index_txn *txn = begin(*state, true);
-	uint64_t number = 1;
-
-	assert_int_equal(index_last_number(txn, TABLE_RECORD, &number), 0);
-	assert_int_equal(number, 0);
-	for (size_t i = 0; i < 3; i++) {
-		assert_int_equal(index_put(txn, TABLE_RECORD, keys[i], i == 2 ? 9 : 8, "v", 1), 0);
-		assert_int_equal(index_last_number(txn, TABLE_RECORD, &number), 0);
-		assert_true(number == numbers[i]);
-	}
-	index_abort(txn);
-}
-
 /* ---- transactions ---- */
 
 static void abort_leaves_nothing(void **state)
@@ -697,7 +676,6 @@ int main(void)
 		TEST(keys_have_bounds),
 		TEST(values_may_be_large),
 		TEST(every_table_is_its_own),
-		TEST(last_number),
 		TEST(abort_leaves_nothing),
 		TEST(a_reader_sees_what_was_when_it_began),
 		TEST(a_reader_cannot_write),
