@@ -86,6 +86,8 @@ static void note(struct control_memory *memory, uint32_t process, const struct c
 	entry->key = make_key(process, node);
 	entry->heads = *heads;
 	HASH_ADD(hh, memory->entries, key, sizeof(entry->key), entry);
+	if (!entry->hh.tbl)
+		free(entry);
 }
 
 void memory_note(struct control_memory *memory, uint32_t process, const struct control_node *node,

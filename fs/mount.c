@@ -45,7 +45,9 @@ static void has_changed(void *context, const struct id *person, const struct id 
 
 static uint32_t parent_of(void *context, uint32_t process)
 {
-	return process_parent(process);
+	struct mount *m = context;
+
+	return process_parent(&m->processes, process, clock_now_ms(store_clock(m->store)));
 }
 
 /* ---- telling the kernel ---- */
@@ -66,12 +68,30 @@ static bool outdates(struct mount *m, const struct notice *notice, struct node *
 	return is.kind == NODE_DOCUMENT || is.kind == NODE_DIRECTORY;
 }
 
+/* As memory pressure would, but for our own memory. */
+static void shed(struct mount *m)
+{
+	char name[SHOWN_NAME_MAX + 1];
+	uint64_t parent;
+
+	while (node_surplus(m->nodes, &parent, name))
+		fuse_lowlevel_notify_inval_entry(m->session, parent, name, strlen(name));
+}
+
 static void tell(void *context, const struct notice *notice)
 {
 	struct mount *m = context;
 	uint64_t parent = notice->parent;
 	bool entry = parent != 0;
 
+	if (notice->surplus) {
+		shed(m);
+		return;
+	}
+	if (notice->bytes_of) {
+		fuse_lowlevel_notify_inval_inode(m->session, notice->bytes_of, 0, 0);
+		return;
+	}
 	/* All work on the table is done, and nothing held, before the kernel is called. */
 	if (!parent) {
 		struct node *directory = node_of_directory(m->nodes, &notice->person, &notice->directory);

@@ -22,6 +22,8 @@
 
 struct fuse_session;
 
+#define TOLD_STALE_KEPT 64
+
 struct mount {
 	struct store *store;
 	struct desk *desk;
@@ -54,6 +56,9 @@ struct mount {
 	 * (alone): no byte is written to a file that was just read whole.
 	 */
 	pthread_rwlock_t shape;
+
+	/* By thread: when it was told ESTALE (see act_again()). */
+	atomic_uint_fast64_t told_stale[TOLD_STALE_KEPT];
 
 	atomic_uint_fast64_t lookups, reads, writes, saves;
 

@@ -1,4 +1,4 @@
-#include "node.h"
+#include "node_private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -6,28 +6,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct link { /* a name that leads to a node */
-	struct node *node;
-	struct node *parent; /* pinned */
-	struct link *next;   /* of the node */
-	bool hashed;         /* false: superseded, the name leads to another now */
-	UT_hash_handle hh;
-	size_t key_size;
-	uint64_t parent_number; /* with the name, the key */
-	char name[];
-};
-
-struct nodes {
-	pthread_mutex_t lock;
-	uint64_t next_number;
-	uint64_t open_count;
-	struct node *root;
-	struct node *by_number;
-	struct node *directories; /* by (person, id) */
-	struct node *scratch;     /* by (device, inode) */
-	struct link *links;
-};
 
 /* What node.h's hashes by thing rely on. */
 #define DIRECTORY_KEY_SIZE (2 * sizeof(struct id))
@@ -55,6 +33,19 @@ static struct link *link_find(struct nodes *nodes, const struct node *parent, co
 	return link;
 }
 
+static void node_settle(struct nodes *nodes, struct node *node);
+
+static void left_forget(struct nodes *nodes, struct node *node)
+{
+	struct link *left = node->left;
+	if (!left)
+		return;
+	node->left = NULL;
+	left->parent->pins--;
+	node_settle(nodes, left->parent);
+	free(left);
+}
+
 static struct link *link_add(struct nodes *nodes, struct node *node, struct node *parent, const char *name)
 {
 	size_t name_size = strlen(name);
@@ -80,6 +71,7 @@ static struct link *link_add(struct nodes *nodes, struct node *node, struct node
 	parent->pins++;
 	link->next = node->links;
 	node->links = link;
+	left_forget(nodes, node);
 	return link;
 }
 
@@ -116,8 +108,6 @@ static void thing_add(struct nodes *nodes, struct node *node)
 		HASH_ADD_KEYPTR(by_thing, nodes->scratch, &node->is.device, SCRATCH_KEY_SIZE, node);
 }
 
-static void node_settle(struct nodes *nodes, struct node *node);
-
 static void link_remove(struct nodes *nodes, struct link *link)
 {
 	struct node *parent = link->parent;
@@ -131,6 +121,24 @@ static void link_remove(struct nodes *nodes, struct link *link)
 	free(link);
 	parent->pins--;
 	node_settle(nodes, parent);
+}
+
+/* As link_remove(), of a name that is another's now or nobody's: what was looked up there may be asked for yet. */
+static void link_leave(struct nodes *nodes, struct link *link)
+{
+	struct node *node = link->node;
+	bool last = node->links == link && !link->next;
+
+	if (!last || (node->is.kind != NODE_DOCUMENT && node->is.kind != NODE_SCRATCH)) {
+		link_remove(nodes, link);
+		return;
+	}
+	if (link->hashed)
+		HASH_DELETE(hh, nodes->links, link);
+	link->hashed = false;
+	node->links = NULL;
+	left_forget(nodes, node);
+	node->left = link;
 }
 
 static bool node_is_used(const struct nodes *nodes, const struct node *node)
@@ -147,8 +155,9 @@ static void node_settle(struct nodes *nodes, struct node *node)
 		/* The last link by hand, so that a deep path is a loop and not a recursion. */
 		while (node->links && node->links->next)
 			link_remove(nodes, node->links);
-		if (node->links) {
-			struct link *link = node->links;
+		/* Never both. */
+		struct link *link = node->links ? node->links : node->left;
+		if (link) {
 			parent = link->parent;
 			if (link->hashed)
 				HASH_DELETE(hh, nodes->links, link);
@@ -279,6 +288,8 @@ static int enter(struct nodes *nodes, struct node *parent, const char *name, con
 {
 	struct link *link = link_find(nodes, parent, name);
 	if (link && node_matches(link->node, identity)) {
+		link->node->is.ino = identity->ino;
+		link->node->is.told_ms = identity->told_ms;
 		*out = link->node;
 		return 0;
 	}
@@ -348,6 +359,7 @@ void nodes_free(struct nodes *nodes, void (*release)(void *context, struct open 
 			node->links = link->next;
 			free(link);
 		}
+		free(node->left);
 		free((void *)node->is.control);
 		free(node);
 	}
@@ -388,6 +400,22 @@ int node_enter(struct nodes *nodes, struct node *parent, const char *name, const
 	return err;
 }
 
+uint64_t node_known(struct nodes *nodes, struct node *parent, const char *name, const struct id *id,
+		    uint64_t since_ms, mode_t *out_type)
+{
+	uint64_t ino = 0;
+	pthread_mutex_lock(&nodes->lock);
+	const struct link *link = link_find(nodes, parent, name);
+	const struct node *node = link ? link->node : NULL;
+	if (node && node->lookups > 0 && !node->dirty && node->is.told_ms >= since_ms &&
+	    (node->is.kind == NODE_DOCUMENT || node->is.kind == NODE_DIRECTORY) && id_equal(&node->is.id, id)) {
+		ino = node->is.ino;
+		*out_type = node->is.type;
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return ino;
+}
+
 void node_forget(struct nodes *nodes, uint64_t number, uint64_t count)
 {
 	struct node *node = NULL;
@@ -398,6 +426,46 @@ void node_forget(struct nodes *nodes, uint64_t number, uint64_t count)
 		node_settle(nodes, node);
 	}
 	pthread_mutex_unlock(&nodes->lock);
+}
+
+bool nodes_are_many(struct nodes *nodes)
+{
+	pthread_mutex_lock(&nodes->lock);
+	bool many = HASH_CNT(by_number, nodes->by_number) > NODES_MAX;
+	pthread_mutex_unlock(&nodes->lock);
+	return many;
+}
+
+/* A file with a name that the kernel has nothing under way with: it may as well look it up again. */
+static bool node_is_idle(const struct node *node)
+{
+	return S_ISREG(node->is.type) && node->lookups > 0 && !node->pins && !node->opens && !node->dirty &&
+	       node->links && node->links->hashed;
+}
+
+bool node_surplus(struct nodes *nodes, uint64_t *out_parent, char out_name[SHOWN_NAME_MAX + 1])
+{
+	struct node *node = NULL;
+
+	pthread_mutex_lock(&nodes->lock);
+	/* Numbers rise: the lowest were looked up first. */
+	while (nodes->surplus_next < nodes->next_number) {
+		uint64_t number = nodes->surplus_next++;
+		HASH_FIND(by_number, nodes->by_number, &number, sizeof(number), node);
+		if (node && node_is_idle(node))
+			break;
+		node = NULL;
+	}
+	if (!node)
+		nodes->surplus_next = 0; /* next time those that were in use */
+	else if (HASH_CNT(by_number, nodes->by_number) <= NODES_MAX / 4 * 3)
+		node = NULL;
+	if (node) {
+		*out_parent = node->links->parent_number;
+		memcpy(out_name, node->links->name, strlen(node->links->name) + 1);
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return node != NULL;
 }
 
 void node_pin(struct nodes *nodes, struct node *node)
@@ -463,20 +531,25 @@ bool node_agrees(struct nodes *nodes, struct node *node, const struct id *versio
 	return agrees;
 }
 
+static void leave(struct nodes *nodes, struct link *link, bool last)
+{
+	struct node *node = link->node;
+
+	node->pins++;
+	link_leave(nodes, link);
+	/* The number of a removed local file may be given to the next one. */
+	if (last && !node->links)
+		thing_remove(nodes, node);
+	node->pins--;
+	node_settle(nodes, node);
+}
+
 void node_leave(struct nodes *nodes, struct node *parent, const char *name, bool last)
 {
 	pthread_mutex_lock(&nodes->lock);
 	struct link *link = link_find(nodes, parent, name);
-	if (link) {
-		struct node *node = link->node;
-		node->pins++;
-		link_remove(nodes, link);
-		/* The number of a removed local file may be given to the next one. */
-		if (last && !node->links)
-			thing_remove(nodes, node);
-		node->pins--;
-		node_settle(nodes, node);
-	}
+	if (link)
+		leave(nodes, link, last);
 	pthread_mutex_unlock(&nodes->lock);
 }
 
@@ -491,7 +564,7 @@ static int move(struct nodes *nodes, struct node *from, const char *from_name, s
 	struct link *stale = link_find(nodes, to, to_name);
 	node->pins++;
 	if (stale)
-		link_remove(nodes, stale);
+		leave(nodes, stale, false);
 	link_remove(nodes, old);
 	struct link *link = link_add(nodes, node, to, to_name);
 	node->pins--;
@@ -536,37 +609,6 @@ void node_supersede(struct nodes *nodes, struct node *node)
 	pthread_mutex_unlock(&nodes->lock);
 }
 
-/* ---- where a node is ---- */
-
-static int place_in(const struct node *parent, const char *name, struct place *out)
-{
-	if (parent->is.kind != NODE_DIRECTORY)
-		return -ENOTDIR;
-	if (strlen(name) > SHOWN_NAME_MAX)
-		return -ENAMETOOLONG;
-	out->person = parent->is.person;
-	out->directory = parent->is.id;
-	strcpy(out->name, name);
-	return 0;
-}
-
-int node_place(struct nodes *nodes, struct node *node, struct place *out)
-{
-	pthread_mutex_lock(&nodes->lock);
-	const struct link *link = node->links;
-	int err = link ? place_in(link->parent, link->name, out) : -ESTALE;
-	pthread_mutex_unlock(&nodes->lock);
-	return err;
-}
-
-int node_place_in(struct nodes *nodes, struct node *parent, const char *name, struct place *out)
-{
-	pthread_mutex_lock(&nodes->lock);
-	int err = place_in(parent, name, out);
-	pthread_mutex_unlock(&nodes->lock);
-	return err;
-}
-
 struct node *node_of_directory(struct nodes *nodes, const struct id *person, const struct id *directory)
 {
 	struct identity identity = { .kind = NODE_DIRECTORY, .person = *person, .id = *directory };
@@ -576,95 +618,6 @@ struct node *node_of_directory(struct nodes *nodes, const struct id *person, con
 		node->pins++;
 	pthread_mutex_unlock(&nodes->lock);
 	return node;
-}
-
-struct backwards { /* a path written from its end */
-	char *out, *at;
-	bool full;
-};
-
-static void backwards_start(struct backwards *b, char *out, size_t size)
-{
-	b->out = out;
-	b->at = out + size - 1;
-	*b->at = '\0';
-	b->full = false;
-}
-
-static void backwards_put(struct backwards *b, const char *part)
-{
-	size_t size = strlen(part);
-	bool separate = *b->at != '\0';
-	if (b->full || (size_t)(b->at - b->out) < size + separate) {
-		b->full = true;
-		return;
-	}
-	if (separate)
-		*--b->at = '/';
-	b->at -= size;
-	memcpy(b->at, part, size);
-}
-
-static int backwards_finish(struct backwards *b)
-{
-	memmove(b->out, b->at, strlen(b->at) + 1);
-	return b->full ? -ENAMETOOLONG : 0;
-}
-
-static int scratch_folder(const struct node *node, char *out, size_t size)
-{
-	struct backwards path;
-	backwards_start(&path, out, size);
-	while (node->is.kind == NODE_SCRATCH) {
-		if (!node->links)
-			return -ESTALE;
-		backwards_put(&path, node->links->name);
-		node = node->links->parent;
-	}
-	if (node->is.kind != NODE_ROOT && node->is.kind != NODE_DIRECTORY)
-		return -ENOTDIR;
-
-	char text[ID_TEXT_SIZE + 1];
-	id_format(text, &node->is.id); /* the root's is zero */
-	backwards_put(&path, text);
-	return backwards_finish(&path);
-}
-
-int node_scratch_path(struct nodes *nodes, struct node *node, char *out_folder, size_t folder_size,
-		      char *out_name, size_t name_size)
-{
-	int err = 0;
-	pthread_mutex_lock(&nodes->lock);
-	if (out_name) {
-		const struct link *link = node->links;
-		if (!link)
-			err = -ESTALE;
-		else if (strlen(link->name) >= name_size)
-			err = -ENAMETOOLONG;
-		else
-			strcpy(out_name, link->name);
-		if (link)
-			node = link->parent;
-	}
-	if (err == 0)
-		err = scratch_folder(node, out_folder, folder_size);
-	pthread_mutex_unlock(&nodes->lock);
-	return err;
-}
-
-void node_path(struct nodes *nodes, struct node *node, const char *name, char *out, size_t out_size)
-{
-	struct backwards path;
-	backwards_start(&path, out, out_size);
-	if (name)
-		backwards_put(&path, name);
-	pthread_mutex_lock(&nodes->lock);
-	while (node->links) {
-		backwards_put(&path, node->links->name);
-		node = node->links->parent;
-	}
-	pthread_mutex_unlock(&nodes->lock);
-	backwards_finish(&path);
 }
 
 /* ---- what is open ---- */

@@ -48,6 +48,7 @@ struct identity { /* what a node stands for; which fields depends on the kind */
 	ino_t inode;
 	bool waits;           /* DOCUMENT: saves of our own are not signed yet */
 	const struct control_node *control; /* CONTROL */
+	uint64_t ino, told_ms; /* what the kernel was told last: st_ino, and when (monotonic) */
 };
 
 struct link;
@@ -58,7 +59,9 @@ struct node {
 	uint64_t lookups;
 	uint32_t pins;
 	bool dirty;           /* DOCUMENT: changed through this node since is.id was noted */
+	atomic_bool synced;   /* SCRATCH: a program made its bytes durable, and relies on that whatever name they get */
 	struct link *links;   /* the first is the one that paths are made of */
+	struct link *left;    /* DOCUMENT, SCRATCH without links: the last name it had */
 	struct open *opens;
 	UT_hash_handle by_number, by_thing;
 };
@@ -79,7 +82,19 @@ struct node *node_find(struct nodes *nodes, uint64_t number);
  */
 int node_enter(struct nodes *nodes, struct node *parent, const char *name, const struct identity *identity,
 	       struct node **out);
+/*
+ * The st_ino (and type) of the signed document or directory of this id, if the kernel was told of it under this name
+ * since `since_ms`; 0: it was not.
+ */
+uint64_t node_known(struct nodes *nodes, struct node *parent, const char *name, const struct id *id,
+		    uint64_t since_ms, mode_t *out_type);
 void node_forget(struct nodes *nodes, uint64_t number, uint64_t count);
+
+/* The kernel keeps what it was told of for as long as it has memory, and so must we: at some 500 bytes each this is 24 MiB. */
+#define NODES_MAX 49152
+bool nodes_are_many(struct nodes *nodes);
+/* While there are many: a name that the kernel may be told to forget, each once. False: that is enough. */
+bool node_surplus(struct nodes *nodes, uint64_t *out_parent, char out_name[SHOWN_NAME_MAX + 1]);
 
 void node_pin(struct nodes *nodes, struct node *node);
 void node_unpin(struct nodes *nodes, struct node *node);
@@ -101,6 +116,9 @@ int node_move(struct nodes *nodes, struct node *from, const char *from_name, str
 int node_exchange(struct nodes *nodes, struct node *from, const char *from_name, struct node *to, const char *to_name);
 /* Gives up the name but remembers it. */
 void node_supersede(struct nodes *nodes, struct node *node);
+
+/* The name that the node has, or had last, and its folder, pinned. -ESTALE: none was ever known. */
+int node_name(struct nodes *nodes, struct node *node, struct node **out_parent, char out_name[SHOWN_NAME_MAX + 1]);
 
 struct place { /* of a document or directory: as shown */
 	struct id person, directory;

@@ -14,10 +14,10 @@ struct queued {
 	UT_hash_handle hh; /* uthash keeps the order in which they were added */
 	struct notice notice;
 	size_t key_size;
-	uint8_t key[]; /* person, directory, parent, name */
+	uint8_t key[]; /* person, directory, parent, bytes_of, name */
 };
 
-#define KEY_FIXED (2 * sizeof(struct id) + sizeof(uint64_t))
+#define KEY_FIXED (2 * sizeof(struct id) + 2 * sizeof(uint64_t))
 
 struct notifier {
 	pthread_mutex_t lock;
@@ -111,7 +111,8 @@ bool notifier_free(struct notifier *n)
 
 static struct queued *queued_new(const struct notice *notice)
 {
-	size_t name_size = strlen(notice->name);
+	const char *name = notice->name ? notice->name : "";
+	size_t name_size = strlen(name);
 	struct queued *queued = calloc(1, sizeof(*queued) + KEY_FIXED + name_size + 1);
 	if (!queued)
 		return NULL;
@@ -120,7 +121,8 @@ static struct queued *queued_new(const struct notice *notice)
 	memcpy(at, &notice->person, sizeof(struct id));
 	memcpy(at + sizeof(struct id), &notice->directory, sizeof(struct id));
 	memcpy(at + 2 * sizeof(struct id), &notice->parent, sizeof(uint64_t));
-	memcpy(at + KEY_FIXED, notice->name, name_size + 1);
+	memcpy(at + 2 * sizeof(struct id) + sizeof(uint64_t), &notice->bytes_of, sizeof(uint64_t));
+	memcpy(at + KEY_FIXED, name, name_size + 1);
 	queued->key_size = KEY_FIXED + name_size;
 	queued->notice = *notice;
 	queued->notice.name = (const char *)at + KEY_FIXED;

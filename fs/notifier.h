@@ -15,10 +15,12 @@
 
 struct notifier;
 
-struct notice { /* a name in a person's directory, or below a node of the kernel's */
+struct notice { /* a name in a person's directory, or below a node of the kernel's; or a node's own bytes */
 	struct id person, directory;
 	uint64_t parent; /* node number; 0: by person and directory */
 	const char *name;
+	bool surplus; /* names of which the kernel knows too many, and nothing of the rest; parent is UINT64_MAX */
+	uint64_t bytes_of; /* node number: what is cached of its bytes and attributes, and nothing of the above; 0: none */
 };
 
 /* `tell` is called on the notifier's thread, in order. */

@@ -15,7 +15,7 @@
 struct node;
 
 enum open_kind {
-	OPEN_DOCUMENT, /* a handle of the desk */
+	OPEN_DOCUMENT, /* a handle of the desk; a local file since it took a local name */
 	OPEN_CONTENT,  /* an immutable text: a version, a document of somebody else */
 	OPEN_TEXT,     /* a text made when it was opened, and what is written meanwhile */
 	OPEN_SCRATCH,  /* a local file; a handle of the desk too since it took a document's name */
@@ -43,10 +43,11 @@ struct open {
 	uint32_t holders;
 	bool dropped;
 
-	_Atomic(struct handle *) handle; /* DOCUMENT; SCRATCH: set once, with the mount's `shape` held alone */
+	_Atomic(struct handle *) handle; /* DOCUMENT, SCRATCH: NULL while local; set with the mount's `shape` held alone */
 	atomic_bool wrote;
+	bool astray;             /* the kernel knows it by another node: see act_again() */
 
-	int fd;                  /* SCRATCH; -1 else */
+	int fd;                  /* DOCUMENT, SCRATCH: valid while there is no handle; -1 if it never was local */
 
 	struct content *content; /* CONTENT */
 	struct id version;       /* CONTENT: zero if not signed */

@@ -56,8 +56,74 @@ void kind_leave(struct mount *m, const struct kind *kind)
 		pthread_rwlock_unlock(&m->names);
 }
 
+/* ---- names that lead elsewhere meanwhile ---- */
+
+#define TOLD_STALE_MS 1000
+
+/* Was this thread told before? It is now. */
+static bool was_told_stale(fuse_req_t req)
+{
+	struct mount *m = request_mount(req);
+	uint32_t thread = (uint32_t)fuse_req_ctx(req)->pid;
+	uint32_t now_ms = (uint32_t)clock_now_ms(store_clock(m->store));
+	uint64_t before = atomic_exchange(&m->told_stale[thread % TOLD_STALE_KEPT], (uint64_t)thread << 32 | now_ms);
+
+	return before >> 32 == thread && now_ms - (uint32_t)before < TOLD_STALE_MS;
+}
+
+/* What the name leads to, counted as by a look-up. `names` is held, so that it goes on leading there. */
+static int find_again(struct mount *m, struct node *parent, const char *name, mode_t type, struct node **out)
+{
+	const struct kind *kind = kinds[node_kind_of(m, parent)];
+	struct found found = { 0 };
+
+	int err = kind->lookup ? kind->lookup(m, parent, name, &found) : -ENOENT;
+	if (err < 0)
+		return err;
+	/* The kernel takes no file for a link. */
+	if (found.identity.type != type)
+		return -ESTALE;
+	return node_enter(m->nodes, parent, name, &found.identity, out);
+}
+
+static int act_again(struct mount *m, struct node *stale, action *act, void *argument)
+{
+	struct node *parent, *node;
+	struct identity is;
+	char name[SHOWN_NAME_MAX + 1];
+
+	node_identity(m->nodes, stale, &is);
+	int err = node_name(m->nodes, stale, &parent, name);
+	if (err < 0)
+		return err;
+	pthread_rwlock_rdlock(&m->names);
+	err = find_again(m, parent, name, is.type, &node);
+	if (err == 0) {
+		err = act(m, kinds[node_kind_of(m, node)], node, argument);
+		node_forget(m->nodes, node->number, 1);
+	}
+	pthread_rwlock_unlock(&m->names);
+	node_unpin(m->nodes, parent);
+	return err < 0 ? err : 1;
+}
+
+int act_on(fuse_req_t req, struct node *node, action *act, void *argument)
+{
+	struct mount *m = request_mount(req);
+	if (!node)
+		return -ESTALE;
+
+	const struct kind *kind = kind_enter(m, node);
+	int err = act(m, kind, node, argument);
+	kind_leave(m, kind);
+	return err == -ESTALE && was_told_stale(req) ? act_again(m, node, act, argument) : err;
+}
+
 void reply_error(fuse_req_t req, int err)
 {
+	/* Where it went wrong may have said more; that the disk failed is never kept back. */
+	if (err == -ENOSPC || err == -EDQUOT || err == -EIO || err == -ENOMEM)
+		errors_add(request_mount(req)->errors, "", err, why_errno(err));
 	fuse_reply_err(req, -err);
 }
 
@@ -96,9 +162,13 @@ int entry_fill(struct mount *m, struct node *parent, const char *name, const str
 	/* Its address is this copy's: callers hand structs about by value. */
 	if (identity.kind == NODE_CONTROL)
 		identity.control = &found->control;
+	identity.ino = found->stat.st_ino;
+	identity.told_ms = clock_now_ms(store_clock(m->store));
 	int err = node_enter(m->nodes, parent, name, &identity, &node);
 	if (err < 0)
 		return err;
+	if (nodes_are_many(m->nodes))
+		notifier_add(m->notifier, &(struct notice){ .parent = UINT64_MAX, .surplus = true });
 	*out = (struct fuse_entry_param){
 		.ino = node->number,
 		.generation = 1,
@@ -151,64 +221,87 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	fuse_reply_none(req);
 }
 
-static void reply_stat(fuse_req_t req, struct mount *m, struct node *node, struct open *open)
-{
-	struct stat st = { 0 };
-	double timeout = 0;
-	const struct kind *kind = kind_enter(m, node);
-	int err = kind->stat(m, node, open, &st, &timeout);
-	kind_leave(m, kind);
-	if (err < 0)
-		reply_error(req, err);
-	else
-		fuse_reply_attr(req, &st, timeout);
-}
-
 static struct open *open_of(const struct fuse_file_info *fi)
 {
 	return fi ? (struct open *)(uintptr_t)fi->fh : NULL;
 }
 
+/* What is open is asked at the node that it was opened at. */
+static struct node *node_asked(struct mount *m, fuse_ino_t ino, const struct open *open)
+{
+	return open ? open->node : node_find(m->nodes, ino);
+}
+
+struct stat_action {
+	struct open *open;
+	struct stat st;
+	double timeout;
+};
+
+static int act_stat(struct mount *m, const struct kind *kind, struct node *node, void *argument)
+{
+	struct stat_action *a = argument;
+	return kind->stat(m, node, a->open, &a->st, &a->timeout);
+}
+
+static void reply_stat(fuse_req_t req, struct node *node, struct open *open)
+{
+	struct stat_action a = { .open = open };
+
+	int err = act_on(req, node, act_stat, &a);
+	if (err < 0)
+		reply_error(req, err);
+	else
+		fuse_reply_attr(req, &a.st, err || (open && open->astray) ? 0 : a.timeout);
+}
+
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, ino);
-	if (!node)
-		reply_error(req, -ESTALE);
-	else
-		reply_stat(req, m, node, open_of(fi));
+	struct open *open = open_of(fi);
+	reply_stat(req, node_asked(request_mount(req), ino, open), open);
+}
+
+struct set_action {
+	struct open *open;
+	const struct stat *attr;
+	int mask;
+	uint32_t process;
+	uint64_t number; /* of the node that it was done to */
+};
+
+static int act_set(struct mount *m, const struct kind *kind, struct node *node, void *argument)
+{
+	struct set_action *a = argument;
+	a->number = node->number;
+	return kind->set ? kind->set(m, node, a->open, a->attr, a->mask, a->process) : -EPERM;
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int mask, struct fuse_file_info *fi)
 {
 	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, ino);
-	if (!node) {
-		reply_error(req, -ESTALE);
-		return;
-	}
+	struct open *open = open_of(fi);
+	struct node *node = node_asked(m, ino, open);
+	struct set_action a = { .open = open, .attr = attr, .mask = mask, .process = request_process(req) };
 
-	const struct kind *kind = kind_enter(m, node);
-	int err = kind->set ? kind->set(m, node, open_of(fi), attr, mask, request_process(req)) : -EPERM;
-	kind_leave(m, kind);
+	int err = act_on(req, node, act_set, &a);
+	if (err == 1)
+		notifier_add(m->notifier, &(struct notice){ .bytes_of = a.number });
 	if (err < 0)
 		reply_error(req, err);
 	else
-		reply_stat(req, m, node, open_of(fi));
+		reply_stat(req, node, open);
+}
+
+static int act_readlink(struct mount *m, const struct kind *kind, struct node *node, void *argument)
+{
+	return kind->readlink ? kind->readlink(m, node, argument, LINK_SIZE_MAX + 1) : -EINVAL;
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, ino);
 	char target[LINK_SIZE_MAX + 1];
-	int err = -ESTALE;
 
-	if (node) {
-		const struct kind *kind = kind_enter(m, node);
-		err = kind->readlink ? kind->readlink(m, node, target, sizeof(target)) : -EINVAL;
-		kind_leave(m, kind);
-	}
+	int err = act_on(req, node_find(request_mount(req)->nodes, ino), act_readlink, target);
 	if (err < 0)
 		reply_error(req, err);
 	else

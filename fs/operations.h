@@ -59,6 +59,13 @@ uint32_t request_process(fuse_req_t req);
 /* What the node can do, until kind_leave(): holds `names` shared if that asks where the node is. */
 const struct kind *kind_enter(struct mount *m, struct node *node);
 void kind_leave(struct mount *m, const struct kind *kind);
+/* What is done with a node while it is known what it is. */
+typedef int action(struct mount *m, const struct kind *kind, struct node *node, void *argument);
+/*
+ * Does it, or -ESTALE where the node does not stand for what its name leads to: the kernel then looks the name up
+ * again, once. A thread that is told so twice in a row is served what the name leads to now instead (1, not 0).
+ */
+int act_on(fuse_req_t req, struct node *node, action *act, void *argument);
 enum node_kind node_kind_of(struct mount *m, struct node *node);
 /* Counts the look-up and replies; takes it back if nobody hears. */
 void reply_found(fuse_req_t req, struct mount *m, struct node *parent, const char *name, const struct found *found);
@@ -123,6 +130,8 @@ int root_make_readme(struct mount *m);
 /* ---- operations_document.c ---- */
 
 struct desk_slot slot_of(const struct place *place);
+uint64_t ns_of_time(const struct timespec *time); /* as in struct attributes */
+struct timespec time_of_ns(uint64_t ns);
 bool is_own(const struct mount *m, const struct id *person);
 void found_item(const struct mount *m, const struct id *person, const struct desk_item *item, struct found *out);
 /* A node for a file just made here. */

@@ -1,5 +1,6 @@
 /* Persons' directories and the documents in them: what the desk shows, as nodes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -15,9 +16,21 @@ bool is_own(const struct mount *m, const struct id *person)
 	return id_equal(person, &m->self);
 }
 
-static struct timespec time_of_ns(uint64_t ns)
+#define NS_PER_S INT64_C(1000000000)
+
+struct timespec time_of_ns(uint64_t ns)
 {
-	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
+	int64_t since = (int64_t)ns, below = since % NS_PER_S < 0;
+	return (struct timespec){ .tv_sec = since / NS_PER_S - below, .tv_nsec = since % NS_PER_S + below * NS_PER_S };
+}
+
+/* What lies outside of 1677 to 2262 becomes the nearest time that does not. */
+uint64_t ns_of_time(const struct timespec *time)
+{
+	int64_t ns;
+	if (__builtin_mul_overflow((int64_t)time->tv_sec, NS_PER_S, &ns) || __builtin_add_overflow(ns, time->tv_nsec, &ns))
+		ns = time->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return (uint64_t)ns;
 }
 
 static void stat_item(bool own, const struct desk_item *item, struct stat *out)
@@ -40,13 +53,15 @@ static void stat_item(bool own, const struct desk_item *item, struct stat *out)
 		.st_mtim = time_of_ns(a->mtime_ns),
 		.st_ctim = time_of_ns(a->ctime_ns),
 	};
-	out->st_atim = out->st_mtim;
+	out->st_atim = a->atime_ns ? time_of_ns(a->atime_ns) : out->st_mtim;
 	out->st_blocks = (out->st_size + 511) / 512;
 }
 
 void found_item(const struct mount *m, const struct id *person, const struct desk_item *item, struct found *out)
 {
-	out->entry_timeout = out->attr_timeout = TIMEOUT_LONG;
+	out->entry_timeout = TIMEOUT_LONG;
+	/* How many folders are in a folder is counted when it is asked for itself. */
+	out->attr_timeout = item->what == WHAT_DIRECTORY ? 0 : TIMEOUT_LONG;
 	stat_item(is_own(m, person), item, &out->stat);
 	out->identity = (struct identity){
 		.kind = item->what == WHAT_DIRECTORY ? NODE_DIRECTORY : NODE_DOCUMENT,
@@ -68,6 +83,40 @@ void found_made(struct mount *m, struct node *parent, const char *name, const st
 
 /* ---- directories ---- */
 
+#define ENTRIES_COUNTED_MAX 512
+
+struct folder_count {
+	unsigned entries, folders;
+};
+
+static uint64_t knows_enough(void *context, const struct tree_item *item)
+{
+	return 1;
+}
+
+static int count_item(void *context, const struct desk_item *item)
+{
+	struct folder_count *count = context;
+	count->folders += item->what == WHAT_DIRECTORY;
+	return ++count->entries > ENTRIES_COUNTED_MAX;
+}
+
+/* 2 and one for each folder in it, as on a disk; 1, as other filesystems that do not count, where that takes long. */
+static nlink_t links_of(struct mount *m, const struct id *person, const struct id *directory)
+{
+	struct folder_count count = { 0 };
+	char path[ID_TEXT_SIZE + 1];
+	struct stat local = { .st_nlink = 2 };
+
+	if (desk_each_new(m->desk, person, directory, 0, knows_enough, count_item, &count) != 0)
+		return 1;
+	id_format(path, directory);
+	if (is_own(m, person) && fstatat(scratch_fd(m->scratch), path, &local, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    local.st_nlink < 2)
+		return 1;
+	return count.folders + local.st_nlink;
+}
+
 static int directory_lookup(struct mount *m, struct node *node, const char *name, struct found *out)
 {
 	size_t size = strlen(name);
@@ -82,9 +131,13 @@ static int directory_lookup(struct mount *m, struct node *node, const char *name
 		return control_of_document(m, &place, out);
 	}
 	err = desk_lookup(m->desk, &place.person, &place.directory, place.name, &item);
-	if (err == 0)
+	if (err == 0) {
 		found_item(m, &place.person, &item, out);
-	else if (err == -ENOENT && is_own(m, &place.person))
+		if (item.what == WHAT_DIRECTORY) {
+			out->stat.st_nlink = links_of(m, &place.person, &item.id);
+			out->attr_timeout = TIMEOUT_LONG;
+		}
+	} else if (err == -ENOENT && is_own(m, &place.person))
 		err = scratch_lookup(m, node, name, out);
 	return err;
 }
@@ -104,12 +157,15 @@ static int directory_stat(struct mount *m, struct node *node, struct open *open,
 	/* Removed, and still somebody's working directory. */
 	if (err < 0 || node_place(m->nodes, node, &place) == -ESTALE)
 		out->st_nlink = 0;
+	else
+		out->st_nlink = links_of(m, &is.person, &is.id);
 	*out_timeout = TIMEOUT_LONG;
 	return 0;
 }
 
 static unsigned attributes_of(struct mount *m, const struct stat *attr, int mask, struct attributes *out)
 {
+	const uint64_t now_ns = clock_time_ns(store_clock(m->store));
 	unsigned set = 0;
 
 	*out = (struct attributes){ 0 };
@@ -126,9 +182,12 @@ static unsigned attributes_of(struct mount *m, const struct stat *attr, int mask
 		set |= DESK_SET_GID;
 	}
 	if (mask & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) {
-		out->mtime_ns = mask & FUSE_SET_ATTR_MTIME_NOW ? clock_time_ns(store_clock(m->store)) :
-			(uint64_t)attr->st_mtim.tv_sec * 1000000000 + (uint64_t)attr->st_mtim.tv_nsec;
+		out->mtime_ns = mask & FUSE_SET_ATTR_MTIME_NOW ? now_ns : ns_of_time(&attr->st_mtim);
 		set |= DESK_SET_MTIME;
+	}
+	if (mask & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) {
+		out->atime_ns = mask & FUSE_SET_ATTR_ATIME_NOW ? now_ns : ns_of_time(&attr->st_atim);
+		set |= DESK_SET_ATIME;
 	}
 	return set;
 }
@@ -148,9 +207,11 @@ static int directory_set(struct mount *m, struct node *node, struct open *open, 
 
 struct directory_list {
 	struct mount *m;
+	struct node *node;
 	struct lister *lister;
 	struct id person;
-	uint64_t after;
+	uint64_t after, since_ms;
+	mode_t known_type;
 };
 
 /* Each document has two places in a listing: its own and, after it, that of its control folder. */
@@ -171,13 +232,24 @@ static int list_controls(struct directory_list *list, const struct desk_item *it
 	return lister_add(list->lister, name, cookie_of(item) + 1, &found);
 }
 
+/* The kernel has its attributes, and will have them for some time. */
+static uint64_t kernel_knows(void *context, const struct tree_item *item)
+{
+	struct directory_list *list = context;
+	return node_known(list->m->nodes, list->node, item->name, &item->id, list->since_ms, &list->known_type);
+}
+
 static int list_item(void *context, const struct desk_item *item)
 {
 	struct directory_list *list = context;
 	struct found found;
 
 	if (cookie_of(item) > list->after) {
-		found_item(list->m, &list->person, item, &found);
+		if (item->known)
+			found = (struct found){ .stat = { .st_mode = list->known_type,
+							  .st_ino = item->attributes.ino } };
+		else
+			found_item(list->m, &list->person, item, &found);
 		if (lister_add(list->lister, item->name, cookie_of(item), &found))
 			return 1;
 	}
@@ -190,12 +262,16 @@ static int directory_list(struct mount *m, struct node *node, struct open *open,
 	node_identity(m->nodes, node, &is);
 
 	if (after < COOKIE_SCRATCH) {
+		const uint64_t now_ms = clock_now_ms(store_clock(m->store)), trusted_ms = (uint64_t)TIMEOUT_LONG * 1000 / 2;
 		/* After a document's own place its control folder's may be left. */
 		uint64_t passed = after < COOKIE_FIRST ? 0 : (after - COOKIE_FIRST) / 2;
 		if (m->list_controls && passed > 0)
 			passed--;
-		struct directory_list list = { .m = m, .lister = l, .person = is.person, .after = after };
-		int err = desk_each(m->desk, &is.person, &is.id, passed, list_item, &list);
+		struct directory_list list = {
+			.m = m, .node = node, .lister = l, .person = is.person, .after = after,
+			.since_ms = now_ms > trusted_ms ? now_ms - trusted_ms : 0,
+		};
+		int err = desk_each_new(m->desk, &is.person, &is.id, passed, kernel_knows, list_item, &list);
 		if (err != 0)
 			return err;
 	}
@@ -306,7 +382,11 @@ static int set_size(struct mount *m, struct node *node, struct handle *handle, u
 	if (handle)
 		return handle_truncate(handle, size);
 	err = document_item(m, node, &place, &item);
-	return err < 0 ? err : desk_truncate(m->desk, slot_of(&place), size, process);
+	if (err == 0)
+		err = desk_truncate(m->desk, slot_of(&place), size, process);
+	/* It made a version at once. */
+	node_set_dirty(m->nodes, node);
+	return err;
 }
 
 static int set_attributes(struct mount *m, struct node *node, struct handle *handle, unsigned set,
@@ -469,8 +549,10 @@ static int document_open(struct mount *m, struct node *node, struct fuse_file_in
 	struct open *open = open_new(OPEN_DOCUMENT, fi->flags, process);
 	if (!open)
 		return -ENOMEM;
+	/* Without O_APPEND: the kernel has applied it to offsets, and pages of a mapping must not be appended. */
+	int flags = fi->flags & (O_ACCMODE | O_TRUNC);
 	struct handle *handle;
-	int err = open_own(m, node, fi->flags & (O_ACCMODE | O_TRUNC | O_APPEND), process, &handle);
+	int err = open_own(m, node, flags == (O_RDONLY | O_TRUNC) ? O_RDWR | O_TRUNC : flags, process, &handle);
 	if (err < 0) {
 		open_free(open);
 		return err;

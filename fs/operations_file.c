@@ -12,6 +12,17 @@ static struct open *open_of(const struct fuse_file_info *fi)
 	return (struct open *)(uintptr_t)fi->fh;
 }
 
+/* A document or a local file: which of them may change while it is open, under `shape`. */
+static bool is_file(const struct open *open)
+{
+	return open->kind == OPEN_DOCUMENT || open->kind == OPEN_SCRATCH;
+}
+
+static bool is_local(const struct open *open)
+{
+	return is_file(open) && !open->handle;
+}
+
 /* ---- ending ---- */
 
 void open_finish(struct mount *m, struct open *open)
@@ -35,6 +46,7 @@ static void release(struct mount *m, struct open *open)
 {
 	struct node *node = open->node;
 	bool wrote = open->wrote;
+	bool outdates = open->astray && (open->flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY;
 
 	node_pin(m->nodes, node);
 	if (node_drop_open(m->nodes, open))
@@ -44,36 +56,53 @@ static void release(struct mount *m, struct open *open)
 		m->saves++;
 		document_refresh(m, node);
 	}
+	if (outdates)
+		notifier_add(m->notifier, &(struct notice){ .bytes_of = node->number });
 	node_unpin(m->nodes, node);
 }
 
 /* ---- beginning ---- */
 
+struct open_action {
+	struct fuse_file_info *fi;
+	uint32_t process;
+	struct open *open;
+};
+
+static int act_open(struct mount *m, const struct kind *kind, struct node *node, void *argument)
+{
+	struct open_action *a = argument;
+	int err = kind->open ? kind->open(m, node, a->fi, a->process, &a->open) : -EINVAL;
+
+	/* A rename that makes it another goes through all that is open. */
+	if (err == 0)
+		node_add_open(m->nodes, node, a->open);
+	return err;
+}
+
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, ino);
-	struct open *open = NULL;
-	int err = -ESTALE;
+	struct open_action a = { .fi = fi, .process = request_process(req) };
 
-	if (node) {
-		const struct kind *kind = kind_enter(m, node);
-		err = kind->open ? kind->open(m, node, fi, request_process(req), &open) : -EINVAL;
-		/* A rename that makes it another goes through all that is open. */
-		if (err == 0)
-			node_add_open(m->nodes, node, open);
-		kind_leave(m, kind);
-	}
+	int err = act_on(req, node_find(m->nodes, ino), act_open, &a);
 	if (err < 0) {
 		reply_error(req, err);
 		return;
 	}
+	/* What the kernel has of its own node is another file's: the size, too. */
+	if (err == 1) {
+		notifier_add(m->notifier, &(struct notice){ .bytes_of = ino });
+		a.open->astray = true;
+		fi->direct_io = 1;
+		fi->keep_cache = 0;
+	}
 	/* The kernel's cache may answer the reads: to open is to have seen it. */
-	if (open->content && !id_is_zero(&open->version))
-		desk_note_read(m->desk, open->process, &open->version);
-	fi->fh = (uintptr_t)open;
+	if (a.open->content && !id_is_zero(&a.open->version))
+		desk_note_read(m->desk, a.open->process, &a.open->version);
+	fi->fh = (uintptr_t)a.open;
 	if (fuse_reply_open(req, fi) < 0)
-		release(m, open);
+		release(m, a.open);
 }
 
 static int create(fuse_req_t req, struct mount *m, struct node *parent, const char *name, mode_t mode, int flags,
@@ -177,33 +206,37 @@ static ssize_t read_full(struct mount *m, struct open *open, uint8_t *out, size_
 	return (ssize_t)done;
 }
 
-void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+static void reply_bytes(fuse_req_t req, struct mount *m, struct open *open, size_t size, off_t offset)
 {
-	struct mount *m = request_mount(req);
-	struct open *open = open_of(fi);
-
-	m->reads++;
-	if (open->kind == OPEN_SCRATCH) {
-		pthread_rwlock_rdlock(&m->shape);
-		bool local = !open->handle;
-		if (local) {
-			struct fuse_bufvec from = FUSE_BUFVEC_INIT(size);
-			from.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-			from.buf[0].fd = open->fd;
-			from.buf[0].pos = offset;
-			fuse_reply_data(req, &from, 0);
-		}
-		pthread_rwlock_unlock(&m->shape);
-		if (local)
-			return;
-	}
-
 	CLEANUP(cleanup_free) uint8_t *bytes = malloc(size ? size : 1);
 	ssize_t got = bytes ? read_full(m, open, bytes, size, (uint64_t)offset) : -ENOMEM;
 	if (got < 0)
 		reply_error(req, (int)got);
 	else
 		fuse_reply_buf(req, (const char *)bytes, (size_t)got);
+}
+
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+
+	m->reads++;
+	if (!is_file(open)) {
+		reply_bytes(req, m, open, size, offset);
+		return;
+	}
+	pthread_rwlock_rdlock(&m->shape);
+	if (is_local(open)) {
+		struct fuse_bufvec from = FUSE_BUFVEC_INIT(size);
+		from.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+		from.buf[0].fd = open->fd;
+		from.buf[0].pos = offset;
+		fuse_reply_data(req, &from, 0);
+	} else {
+		reply_bytes(req, m, open, size, offset);
+	}
+	pthread_rwlock_unlock(&m->shape);
 }
 
 /* ---- writing ---- */
@@ -221,7 +254,6 @@ static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes
 
 	switch (open->kind) {
 	case OPEN_DOCUMENT:
-		return write_handle(m, open, bytes, size, offset);
 	case OPEN_SCRATCH:
 		pthread_rwlock_rdlock(&m->shape);
 		wrote = open->handle ? write_handle(m, open, bytes, size, offset) :
@@ -260,14 +292,16 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *m = request_mount(req);
 	struct open *open = open_of(fi);
-	struct handle *handle = open->handle;
 	int err = 0;
 
+	pthread_rwlock_rdlock(&m->shape);
+	struct handle *handle = open->handle;
 	if (handle && open->wrote) {
 		err = handle_flush(handle);
 		if (err < 0)
 			refuse(m, open->node, NULL, err, "what was written could not be kept");
 	}
+	pthread_rwlock_unlock(&m->shape);
 	if (open->kind == OPEN_TEXT)
 		err = text_flush(m, open, false, request_process(req));
 	reply_error(req, err);
@@ -288,16 +322,20 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_in
 {
 	struct mount *m = request_mount(req);
 	struct open *open = open_of(fi);
-	struct handle *handle = open->handle;
 	int err = 0;
 
+	pthread_rwlock_rdlock(&m->shape);
+	struct handle *handle = open->handle;
 	if (handle) {
 		err = handle_sync(handle);
 		if (err < 0)
 			refuse(m, open->node, NULL, err, "what was written could not be made durable");
-	} else if (open->kind == OPEN_SCRATCH && (data_only ? fdatasync(open->fd) : fsync(open->fd)) < 0) {
-		err = -errno;
+	} else if (is_local(open)) {
+		err = (data_only ? fdatasync(open->fd) : fsync(open->fd)) < 0 ? -errno : 0;
+		if (err == 0)
+			atomic_store(&open->node->synced, true);
 	}
+	pthread_rwlock_unlock(&m->shape);
 	reply_error(req, err);
 }
 
@@ -310,7 +348,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 	int err = -EOPNOTSUPP;
 
 	pthread_rwlock_rdlock(&m->shape);
-	if (open->kind == OPEN_SCRATCH && !open->handle)
+	if (is_local(open))
 		err = fallocate(open->fd, mode, offset, size) < 0 ? -errno : 0;
 	pthread_rwlock_unlock(&m->shape);
 	reply_error(req, err);
@@ -332,11 +370,15 @@ void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
 	double timeout;
 	off_t found;
 
-	if (open->kind == OPEN_SCRATCH && !open->handle) {
+	pthread_rwlock_rdlock(&m->shape);
+	bool local = is_local(open);
+	if (local) {
 		found = lseek(open->fd, offset, whence);
 		if (found < 0)
 			found = -errno;
-	} else {
+	}
+	pthread_rwlock_unlock(&m->shape);
+	if (!local) {
 		const struct kind *kind = kind_enter(m, open->node);
 		found = kind->stat(m, open->node, open, &st, &timeout);
 		kind_leave(m, kind);
@@ -354,7 +396,7 @@ static ssize_t copy(struct mount *m, struct open *from, off_t from_offset, struc
 {
 	struct handle *source = from->handle, *target = to->handle;
 
-	if (!source && !target && from->kind == OPEN_SCRATCH && to->kind == OPEN_SCRATCH) {
+	if (is_local(from) && is_local(to)) {
 		ssize_t copied = copy_file_range(from->fd, &from_offset, to->fd, &to_offset, size, (unsigned)flags);
 		return copied < 0 ? -errno : copied;
 	}

@@ -134,155 +134,121 @@ int name_find(struct mount *m, struct node *parent, const char *name, enum where
 
 /* ---- making ---- */
 
-static int mknod_document(struct mount *m, struct node *parent, const char *name, mode_t mode,
-			  const struct fuse_ctx *who, uint32_t process, struct found *out)
+struct wanted { /* what a name shall stand for */
+	mode_t mode;        /* with its type */
+	dev_t device;
+	const char *target; /* of a symbolic link, else NULL */
+	struct node *other; /* a file that gets one more name, else NULL */
+	const struct fuse_ctx *who;
+	uint32_t process;
+};
+
+static int make_file(struct mount *m, struct node *parent, const char *name, const struct wanted *w,
+		     struct found *out)
 {
 	struct open *open;
 
-	if (!S_ISREG(mode))
-		return refuse(m, parent, name, -EPERM, "fifos, sockets and devices cannot be published");
-	int err = document_create(m, parent, name, mode, who, process, &open, out);
+	int err = document_create(m, parent, name, w->mode, w->who, w->process, &open, out);
 	if (err == 0)
 		open_finish(m, open);
 	return err;
 }
 
-static int make_node(fuse_req_t req, struct mount *m, struct node *parent, const char *name, mode_t mode,
-		     dev_t device, struct found *out)
+static int make_document(struct mount *m, struct node *parent, const char *name, const struct wanted *w,
+			 struct found *out)
 {
-	enum where where;
-
-	int err = name_decide(m, parent, name, false, &where);
-	if (err < 0)
-		return err;
-	if (where == WHERE_DOCUMENT)
-		return mknod_document(m, parent, name, mode, fuse_req_ctx(req), request_process(req), out);
-	return scratch_make_node(m, parent, name, mode, device, NULL, fuse_req_ctx(req), out);
-}
-
-void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
-{
-	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, parent);
-	struct found found = { 0 };
-	int err = -ESTALE;
-
-	if (node) {
-		const struct kind *kind = kind_enter(m, node);
-		err = make_node(req, m, node, name, mode, device, &found);
-		kind_leave(m, kind);
-	}
-	if (err < 0)
-		reply_error(req, err);
-	else
-		reply_found(req, m, node, name, &found);
-}
-
-static int make_directory(struct mount *m, struct node *parent, const char *name, mode_t mode,
-			  const struct fuse_ctx *who, struct found *out)
-{
-	enum where where;
+	const mode_t permissions = w->mode & 07777;
 	struct place place;
 	struct desk_item item;
 
-	int err = name_decide(m, parent, name, false, &where);
-	if (err < 0)
-		return err;
-	if (where == WHERE_SCRATCH)
-		return scratch_make_node(m, parent, name, (mode & 07777) | S_IFDIR, 0, NULL, who, out);
-	err = node_place_in(m->nodes, parent, name, &place);
-	if (err == 0)
-		err = desk_mkdir(m->desk, slot_of(&place), mode & 07777, who->uid, who->gid, &item);
+	if (!S_ISREG(w->mode) && !S_ISDIR(w->mode) && !S_ISLNK(w->mode))
+		return refuse(m, parent, name, -EPERM, "fifos, sockets and devices cannot be published");
+	if (S_ISREG(w->mode))
+		return make_file(m, parent, name, w, out);
+	int err = node_place_in(m->nodes, parent, name, &place);
+	if (err == 0 && S_ISDIR(w->mode))
+		err = desk_mkdir(m->desk, slot_of(&place), permissions, w->who->uid, w->who->gid, &item);
+	else if (err == 0)
+		err = desk_symlink(m->desk, slot_of(&place), w->target, w->who->uid, w->who->gid, &item);
 	if (err == 0)
 		found_made(m, parent, name, &item, out);
 	return err;
 }
 
-void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, parent);
-	struct found found = { 0 };
-
-	int err = -ESTALE;
-	if (node) {
-		const struct kind *kind = kind_enter(m, node);
-		err = make_directory(m, node, name, mode, fuse_req_ctx(req), &found);
-		kind_leave(m, kind);
-	}
-	if (err < 0)
-		reply_error(req, err);
-	else
-		reply_found(req, m, node, name, &found);
-}
-
-static int make_link(struct mount *m, struct node *parent, const char *name, const char *target,
-		     const struct fuse_ctx *who, struct found *out)
-{
-	enum where where;
-	struct place place;
-	struct desk_item item;
-
-	int err = name_decide(m, parent, name, false, &where);
-	if (err < 0)
-		return err;
-	if (where == WHERE_SCRATCH)
-		return scratch_make_node(m, parent, name, S_IFLNK, 0, target, who, out);
-	err = node_place_in(m->nodes, parent, name, &place);
-	if (err == 0)
-		err = desk_symlink(m->desk, slot_of(&place), target, who->uid, who->gid, &item);
-	if (err == 0)
-		found_made(m, parent, name, &item, out);
-	return err;
-}
-
-void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
-{
-	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, parent);
-	struct found found = { 0 };
-
-	int err = -ESTALE;
-	if (node) {
-		const struct kind *kind = kind_enter(m, node);
-		err = make_link(m, node, name, target, fuse_req_ctx(req), &found);
-		kind_leave(m, kind);
-	}
-	if (err < 0)
-		reply_error(req, err);
-	else
-		reply_found(req, m, node, name, &found);
-}
-
-static int link_names(struct mount *m, struct node *node, struct node *parent, const char *name, struct found *out)
+static int make_name(struct mount *m, struct node *parent, const char *name, const struct wanted *w,
+		     struct found *out)
 {
 	enum where where;
 
 	int err = name_decide(m, parent, name, false, &where);
 	if (err < 0)
 		return err;
-	if (where == WHERE_DOCUMENT || node_kind_of(m, node) != NODE_SCRATCH)
+	if (w->other && (where == WHERE_DOCUMENT || node_kind_of(m, w->other) != NODE_SCRATCH))
 		return refuse(m, parent, name, -EPERM, "a document has one name: it can be copied, not linked");
-	return scratch_link(m, node, parent, name, out);
+	if (where == WHERE_DOCUMENT)
+		return make_document(m, parent, name, w, out);
+	return w->other ? scratch_link(m, w->other, parent, name, out) :
+			  scratch_make_node(m, parent, name, w->mode, w->device, w->target, w->who, out);
 }
 
-void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+static void reply_made(fuse_req_t req, fuse_ino_t parent, const char *name, struct wanted *w)
 {
 	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, ino);
-	struct node *folder = node_find(m->nodes, parent);
+	struct node *node = node_find(m->nodes, parent);
 	struct found found = { 0 };
+	int err = -ESTALE;
 
+	w->who = fuse_req_ctx(req);
+	w->process = request_process(req);
 	pthread_rwlock_rdlock(&m->names);
-	int err = node && folder ? link_names(m, node, folder, name, &found) : -ESTALE;
+	if (node)
+		err = make_name(m, node, name, w, &found);
 	pthread_rwlock_unlock(&m->names);
 	if (err < 0)
 		reply_error(req, err);
 	else
-		reply_found(req, m, folder, name, &found);
+		reply_found(req, m, node, name, &found);
+}
+
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
+{
+	reply_made(req, parent, name, &(struct wanted){ .mode = mode, .device = device });
+}
+
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	reply_made(req, parent, name, &(struct wanted){ .mode = S_IFDIR | (mode & 07777) });
+}
+
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	reply_made(req, parent, name, &(struct wanted){ .mode = S_IFLNK, .target = target });
+}
+
+void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+	struct node *other = node_find(request_mount(req)->nodes, ino);
+	if (other)
+		reply_made(req, parent, name, &(struct wanted){ .other = other });
+	else
+		reply_error(req, -ESTALE);
 }
 
 /* ---- removing ---- */
+
+/* `names` is held alone. */
+typedef int removal(struct mount *m, struct node *parent, const char *name);
+
+static void reply_removed(fuse_req_t req, fuse_ino_t parent, const char *name, removal *remove)
+{
+	struct mount *m = request_mount(req);
+	struct node *node = node_find(m->nodes, parent);
+
+	pthread_rwlock_wrlock(&m->names);
+	int err = node ? remove(m, node, name) : -ESTALE;
+	pthread_rwlock_unlock(&m->names);
+	reply_error(req, err);
+}
 
 static int unlink_name(struct mount *m, struct node *parent, const char *name)
 {
@@ -305,13 +271,7 @@ static int unlink_name(struct mount *m, struct node *parent, const char *name)
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, parent);
-
-	pthread_rwlock_wrlock(&m->names);
-	int err = node ? unlink_name(m, node, name) : -ESTALE;
-	pthread_rwlock_unlock(&m->names);
-	reply_error(req, err);
+	reply_removed(req, parent, name, unlink_name);
 }
 
 static int rmdir_name(struct mount *m, struct node *parent, const char *name)
@@ -343,11 +303,5 @@ static int rmdir_name(struct mount *m, struct node *parent, const char *name)
 
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct mount *m = request_mount(req);
-	struct node *node = node_find(m->nodes, parent);
-
-	pthread_rwlock_wrlock(&m->names);
-	int err = node ? rmdir_name(m, node, name) : -ESTALE;
-	pthread_rwlock_unlock(&m->names);
-	reply_error(req, err);
+	reply_removed(req, parent, name, rmdir_name);
 }

@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -21,12 +22,29 @@ struct side {
 	struct desk_item item; /* a document or directory that stands there */
 };
 
+/*
+ * To read a large file takes long, and all names wait for a rename: it is read before, and again if it was
+ * changed meanwhile.
+ */
+struct reading {
+	int fd;                 /* what shall be read, as it was then; -1: nothing */
+	struct stat st;
+	struct desk_text *text; /* its text, once read */
+	unsigned times;
+};
+
 struct rename {
 	struct mount *m;
 	struct side from, to;
 	unsigned flags;
 	uint32_t process;
+	struct reading reading;
 };
+
+#define READ_FIRST 1             /* not done: see struct reading */
+#define READ_FIRST_MIN (1 << 20) /* bytes; what is smaller is read while names wait */
+#define READ_FIRST_TIMES 3       /* whoever writes on and on gets its way while names wait */
+#define TICK_NS 20000000         /* more than a step of the disk's clock, by which a change is seen */
 
 /* The table did not know the old name: the kernel must not keep what it believes of the new one. */
 static void moved(struct rename *r, int err)
@@ -87,8 +105,9 @@ static struct attributes attributes_of_local(const struct stat *st)
 		.permissions = st->st_mode & 07777,
 		.uid = st->st_uid,
 		.gid = st->st_gid,
-		.mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec,
-		.ctime_ns = (uint64_t)st->st_ctim.tv_sec * 1000000000 + (uint64_t)st->st_ctim.tv_nsec,
+		.mtime_ns = ns_of_time(&st->st_mtim),
+		.ctime_ns = ns_of_time(&st->st_ctim),
+		.atime_ns = ns_of_time(&st->st_atim),
 	};
 }
 
@@ -100,7 +119,7 @@ static int open_as_document(struct rename *r, struct open *const *opens, size_t 
 		struct open *open = opens[index];
 		struct handle *own;
 
-		if (open->kind != OPEN_SCRATCH || open->handle)
+		if ((open->kind != OPEN_SCRATCH && open->kind != OPEN_DOCUMENT) || open->handle)
 			continue;
 		int failed = desk_reopen(r->m->desk, handle, open->flags & O_ACCMODE, open->process, &own);
 		if (failed < 0)
@@ -126,7 +145,9 @@ static int take(struct rename *r, struct node *node, int fd, const struct stat *
 	size_t held = count < OPENS_MAX ? count : OPENS_MAX;
 	if (count > OPENS_MAX)
 		err = -EBUSY;
-	if (err == 0)
+	if (err == 0 && r->reading.text)
+		err = desk_take_text(m->desk, r->reading.text, slot_of(&to), &a, r->process, count ? &handle : NULL);
+	else if (err == 0)
 		err = desk_take_file(m->desk, fd, slot_of(&to), &a, r->process, count ? &handle : NULL);
 	if (err == 0 && handle) {
 		int failed = open_as_document(r, opens, held, handle);
@@ -156,6 +177,62 @@ static void become_document(struct rename *r, struct node *node)
 	moved(r, node_move(m->nodes, r->from.parent, r->from.name, r->to.parent, r->to.name));
 }
 
+static bool times_are_equal(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool was_read(const struct reading *reading, const struct stat *st)
+{
+	const struct stat *was = &reading->st;
+	return reading->text && was->st_dev == st->st_dev && was->st_ino == st->st_ino && was->st_size == st->st_size &&
+	       times_are_equal(&was->st_mtim, &st->st_mtim) && times_are_equal(&was->st_ctim, &st->st_ctim);
+}
+
+static void reading_finish(struct rename *r)
+{
+	desk_free_text(r->m->desk, r->reading.text);
+	r->reading.text = NULL;
+	if (r->reading.fd >= 0)
+		close(r->reading.fd);
+	r->reading.fd = -1;
+}
+
+/* What was written in this tick of the disk's clock may be written again in it, and nobody would see. */
+static bool is_settled(const struct stat *st)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)(ns_of_time(&now) - ns_of_time(&st->st_ctim)) > TICK_NS;
+}
+
+/* No lock is held. */
+static int read_first(struct rename *r)
+{
+	const struct timespec tick = { .tv_nsec = TICK_NS + TICK_NS / 4 };
+	struct reading *reading = &r->reading;
+
+	nanosleep(&tick, NULL);
+	if (fstat(reading->fd, &reading->st) < 0)
+		return -errno;
+	return is_settled(&reading->st) ? desk_read_text(r->m->desk, reading->fd, &reading->text) : 0;
+}
+
+/* Shall it be read (again) before it is renamed? Takes the descriptor then. */
+static bool reads_first(struct rename *r, int *fd, const struct stat *st)
+{
+	if (was_read(&r->reading, st))
+		return false;
+	reading_finish(r);
+	if (st->st_size < READ_FIRST_MIN || r->reading.times == READ_FIRST_TIMES)
+		return false;
+	r->reading.times++;
+	r->reading.fd = *fd;
+	*fd = -1;
+	return true;
+}
+
 static int rename_to_document(struct rename *r)
 {
 	SCRATCH_AT(at);
@@ -179,12 +256,15 @@ static int rename_to_document(struct rename *r)
 
 	struct node *node = node_child(m->nodes, r->from.parent, r->from.name);
 	pthread_rwlock_wrlock(&m->shape);
-	err = fstat(fd, &st) < 0 ? -errno : take(r, node, fd, &st);
-	if (err == 0) {
-		unlinkat(at.fd, at.path, 0);
+	err = fstat(fd, &st) < 0 ? -errno : reads_first(r, &fd, &st) ? READ_FIRST : take(r, node, fd, &st);
+	if (err == 0)
 		become_document(r, node);
-	}
 	pthread_rwlock_unlock(&m->shape);
+	/* What is durable under the one name goes only when it is under the other. */
+	if (err == 0 && node && atomic_load(&node->synced))
+		err = journal_sync(store_journal(m->store));
+	if (err == 0)
+		unlinkat(at.fd, at.path, 0);
 	node_unpin(m->nodes, node);
 	return err;
 }
@@ -195,14 +275,60 @@ static int rename_to_document(struct rename *r)
 static void give_attributes(int fd, const struct desk_item *item)
 {
 	const struct attributes *a = &item->attributes;
-	const struct timespec time = { .tv_sec = (time_t)(a->mtime_ns / 1000000000),
-				       .tv_nsec = (long)(a->mtime_ns % 1000000000) };
-	const struct timespec times[2] = { time, time };
+	const struct timespec times[2] = { time_of_ns(a->atime_ns ? a->atime_ns : a->mtime_ns),
+					   time_of_ns(a->mtime_ns) };
 
 	if (geteuid() == 0 && fchown(fd, a->uid, a->gid) < 0)
 		return;
 	if (fchmod(fd, a->permissions & 07777) == 0)
 		futimens(fd, times);
+}
+
+/* Whoever has the document open goes on with the local file: each with a descriptor of its own, made before. */
+static void open_as_local(struct rename *r, struct open *const *opens, const int *fds, size_t count)
+{
+	for (size_t index = 0; index < count; index++) {
+		struct open *open = opens[index];
+		struct handle *handle = atomic_exchange(&open->handle, NULL);
+
+		if (open->fd >= 0)
+			close(open->fd);
+		open->fd = fds[index];
+		int err = handle ? handle_release(handle) : 0;
+		if (err < 0)
+			refuse(r->m, r->to.parent, r->to.name, err, "what was written could not be kept");
+	}
+}
+
+static int give_to_opens(struct rename *r, struct place *from, int fd)
+{
+	struct mount *m = r->m;
+	struct open *opens[OPENS_MAX];
+	int fds[OPENS_MAX];
+	struct node *node = node_child(m->nodes, r->from.parent, r->from.name);
+	size_t made = 0, count = node ? node_hold_all(m->nodes, node, opens, OPENS_MAX) : 0;
+	size_t held = count < OPENS_MAX ? count : OPENS_MAX;
+	int err = count > OPENS_MAX ? -EBUSY : 0;
+
+	for (; err == 0 && made < held; made++) {
+		fds[made] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (fds[made] < 0) {
+			err = -errno;
+			break;
+		}
+	}
+	/* The document leaves its name when its bytes stand here. */
+	if (err == 0)
+		err = desk_give_file(m->desk, slot_of(from), fd);
+	if (err == 0)
+		open_as_local(r, opens, fds, held);
+	else
+		while (made > 0)
+			close(fds[--made]);
+	for (size_t index = 0; index < held; index++)
+		let_go(m, opens[index]);
+	node_unpin(m->nodes, node);
+	return err;
 }
 
 static int give(struct rename *r, const struct scratch_at *at, const char *beside)
@@ -215,8 +341,7 @@ static int give(struct rename *r, const struct scratch_at *at, const char *besid
 	if (fd < 0)
 		return -errno;
 
-	/* The document leaves its name when its bytes stand here. */
-	err = desk_give_file(r->m->desk, slot_of(&from), fd);
+	err = give_to_opens(r, &from, fd);
 	if (err < 0) {
 		unlinkat(at->fd, beside, 0);
 		return err;
@@ -335,12 +460,20 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 {
 	struct mount *m = request_mount(req);
 	struct rename r = {
-		.m = m, .flags = flags, .process = request_process(req),
+		.m = m, .flags = flags, .process = request_process(req), .reading.fd = -1,
 		.from = { .parent = node_find(m->nodes, parent), .name = name },
 		.to = { .parent = node_find(m->nodes, to_parent), .name = to_name },
 	};
-	pthread_rwlock_wrlock(&m->names);
-	int err = r.from.parent && r.to.parent ? rename_names(&r) : -ESTALE;
-	pthread_rwlock_unlock(&m->names);
+	int err = r.from.parent && r.to.parent ? READ_FIRST : -ESTALE;
+	while (err == READ_FIRST) {
+		pthread_rwlock_wrlock(&m->names);
+		err = rename_names(&r);
+		pthread_rwlock_unlock(&m->names);
+		if (err == READ_FIRST) {
+			int failed = read_first(&r);
+			err = failed < 0 ? failed : READ_FIRST;
+		}
+	}
+	reading_finish(&r);
 	reply_error(req, err);
 }

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -132,7 +131,7 @@ int scratch_rename(struct mount *m, struct node *from, const char *from_name, st
 	if (err < 0)
 		return err;
 	bool replaces = scratch_stat_at(&target, &st) == 0;
-	if (syscall(SYS_renameat2, source.fd, source.path, target.fd, target.path, flags) < 0)
+	if (renameat2(source.fd, source.path, target.fd, target.path, flags) < 0)
 		return -errno;
 
 	if (flags & RENAME_EXCHANGE)

@@ -287,6 +287,131 @@ static void test_deep_path_is_no_recursion(void **state)
 	nodes_free(nodes, no_release, NULL);
 }
 
+static bool leads(struct nodes *nodes, struct node *node, const struct node *parent, const char *name)
+{
+	char found[SHOWN_NAME_MAX + 1];
+	struct node *folder = NULL;
+
+	if (node_name(nodes, node, &folder, found) < 0)
+		return false;
+	bool equal = folder == parent && strcmp(found, name) == 0;
+	node_unpin(nodes, folder);
+	return equal;
+}
+
+static void test_remembers_the_name_that_it_had(void **state)
+{
+	struct node *parent;
+	struct nodes *nodes = table(&parent);
+	struct place place;
+
+	/* Removed; replaced by a rename; a local file with another name left. */
+	struct node *removed = enter(nodes, parent, "a.md", document(&one, false));
+	node_leave(nodes, parent, "a.md", true);
+	struct node *replaced = enter(nodes, parent, "b.md", document(&one, false));
+	enter(nodes, parent, "c.md", document(&two, false));
+	assert_int_equal(node_move(nodes, parent, "c.md", parent, "b.md"), 0);
+	struct node *linked = enter(nodes, parent, ".one", local(S_IFREG, 1));
+	assert_ptr_equal(enter(nodes, parent, ".two", local(S_IFREG, 1)), linked);
+	node_leave(nodes, parent, ".two", false);
+
+	assert_true(leads(nodes, removed, parent, "a.md"));
+	assert_true(leads(nodes, replaced, parent, "b.md"));
+	assert_true(leads(nodes, linked, parent, ".one"));
+	assert_int_equal(node_place(nodes, removed, &place), -ESTALE);
+	assert_int_equal(node_place(nodes, replaced, &place), -ESTALE);
+	/* Named again, it has forgotten. */
+	node_leave(nodes, parent, ".one", true);
+	assert_true(leads(nodes, linked, parent, ".one"));
+
+	/* It holds the folder, and no longer than it lives. */
+	uint64_t number = parent->number;
+	node_forget(nodes, enter(nodes, parent, "b.md", document(&two, false))->number, 2);
+	node_forget(nodes, linked->number, 2);
+	node_forget(nodes, removed->number, 1);
+	node_forget(nodes, number, 1);
+	assert_non_null(node_find(nodes, number));
+	node_forget(nodes, replaced->number, 1);
+	assert_null(node_find(nodes, number));
+	assert_int_equal(count(nodes), 1);
+	nodes_free(nodes, no_release, NULL);
+}
+
+static void test_a_node_with_a_last_name_is_freed_with_the_table(void **state)
+{
+	struct node *parent;
+	struct nodes *nodes = table(&parent);
+	enter(nodes, parent, "a.md", document(&one, false));
+	node_leave(nodes, parent, "a.md", true);
+	nodes_free(nodes, no_release, NULL);
+}
+
+static void test_what_the_kernel_knows(void **state)
+{
+	struct node *parent;
+	struct nodes *nodes = table(&parent);
+	mode_t type = 0;
+	struct identity identity = document(&one, false);
+	identity.ino = 77;
+	identity.told_ms = 1000;
+
+	assert_int_equal(node_known(nodes, parent, "a.md", &one, 0, &type), 0);
+	struct node *node = enter(nodes, parent, "a.md", identity);
+	assert_int_equal(node_known(nodes, parent, "a.md", &one, 1000, &type), 77);
+	assert_int_equal(type, S_IFREG);
+	/* Too long ago, another head, another name. */
+	assert_int_equal(node_known(nodes, parent, "a.md", &one, 1001, &type), 0);
+	assert_int_equal(node_known(nodes, parent, "a.md", &two, 1000, &type), 0);
+	assert_int_equal(node_known(nodes, parent, "b.md", &one, 1000, &type), 0);
+	identity.told_ms = 2000;
+	enter(nodes, parent, "a.md", identity);
+	assert_int_equal(node_known(nodes, parent, "a.md", &one, 1001, &type), 77);
+	/* What is being changed is told anew; what is forgotten too. */
+	node_set_dirty(nodes, node);
+	assert_int_equal(node_known(nodes, parent, "a.md", &one, 0, &type), 0);
+	node_agrees(nodes, node, &one, false);
+	assert_int_equal(node_known(nodes, parent, "a.md", &one, 0, &type), 77);
+	node_pin(nodes, node);
+	node_forget(nodes, node->number, 2);
+	assert_int_equal(node_known(nodes, parent, "a.md", &one, 0, &type), 0);
+	node_unpin(nodes, node);
+	/* A local file is none. */
+	enter(nodes, parent, ".x", local(S_IFREG, 5));
+	assert_int_equal(node_known(nodes, parent, ".x", &none, 0, &type), 0);
+	nodes_free(nodes, no_release, NULL);
+}
+
+/* What the kernel was told of first is to go first; not what is in use. */
+static void test_too_many_are_told_to_go(void **state)
+{
+	struct node *parent, *pinned = NULL;
+	struct nodes *nodes = table(&parent);
+	char name[SHOWN_NAME_MAX + 1], wanted[32];
+	uint64_t number, from = parent->number + 1;
+	struct node *child;
+	unsigned gone = 0;
+
+	assert_false(node_surplus(nodes, &number, name));
+	for (unsigned i = 0; i < NODES_MAX; i++) {
+		assert_int_equal(nodes_are_many(nodes), count(nodes) > NODES_MAX);
+		snprintf(name, sizeof(name), "%u.md", i);
+		child = enter(nodes, parent, name, document(&one, false));
+		if (i == 1)
+			node_pin(nodes, pinned = child);
+	}
+	assert_true(nodes_are_many(nodes));
+	for (; node_surplus(nodes, &number, name); gone++) {
+		snprintf(wanted, sizeof(wanted), "%u.md", gone == 0 ? 0 : gone + 1); /* the second is pinned */
+		assert_string_equal(name, wanted);
+		assert_int_equal(number, parent->number);
+		node_forget(nodes, from + (gone == 0 ? 0 : gone + 1), 1);
+	}
+	assert_in_range(gone, NODES_MAX / 4, NODES_MAX / 4 + 3);
+	assert_false(nodes_are_many(nodes));
+	assert_ptr_equal(node_find(nodes, pinned->number), pinned);
+	nodes_free(nodes, no_release, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,6 +425,10 @@ int main(void)
 		cmocka_unit_test(test_open_is_held),
 		cmocka_unit_test(test_directory_is_found),
 		cmocka_unit_test(test_deep_path_is_no_recursion),
+		cmocka_unit_test(test_remembers_the_name_that_it_had),
+		cmocka_unit_test(test_a_node_with_a_last_name_is_freed_with_the_table),
+		cmocka_unit_test(test_what_the_kernel_knows),
+		cmocka_unit_test(test_too_many_are_told_to_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
