@@ -1,11 +1,14 @@
 """Many at once: each writer's saves are versions of its own document, whatever the others do. Also run under TSan."""
 import concurrent.futures
+import contextlib
+import errno
 import os
 import subprocess
+import threading
 
 import pytest
 
-from conftest import read, write
+from conftest import read, wait_until, write
 
 WRITERS = 6
 SAVES = 25
@@ -70,3 +73,105 @@ def test_create_and_remove_at_once(mount):
                for n in range(4)]
     assert [writer.wait(timeout=120) for writer in writers] == [0] * 4
     assert os.listdir(mount.own) == []
+
+
+# ---- all at once ----
+
+LOAD_S = 6
+# What a name that others rename and remove may answer, and a control file of it.
+PASSING = (errno.ENOENT, errno.ESTALE, errno.EAGAIN, errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EINVAL,
+           errno.EBUSY)
+
+
+def drop_caches():
+    with contextlib.suppress(PermissionError), open('/proc/sys/vm/drop_caches', 'w', encoding='ascii') as file:
+        file.write('2')
+
+
+def acts(folder):
+    """What runs at once over a few names that all share: each is called with a number that rises."""
+    def path(turn):
+        return folder.path(f's{turn % 3}', f'n{turn % 4}.md')
+
+    def in_place(turn):
+        write(path(turn), f'in place {turn}\n')
+
+    def append(turn):
+        write(path(turn), f'append {turn}\n', 'a')
+
+    def by_rename(turn):
+        write(folder.path('s0', '.beside'), f'by rename {turn}\n')
+        os.rename(folder.path('s0', '.beside'), path(turn))
+
+    def names(turn):
+        os.rename(path(turn), path(turn + 1))
+        os.unlink(path(turn + 2))
+
+    def directories(turn):
+        os.rename(folder.path(f's{turn % 3}'), folder.path(f't{turn % 3}'))
+        os.rename(folder.path(f't{turn % 3}'), folder.path(f's{turn % 3}'))
+
+    def listing(turn):
+        for name in os.listdir(folder.path(f's{turn % 3}')):
+            os.stat(folder.path(f's{turn % 3}', name))
+
+    def versions(turn):
+        for version in os.listdir(path(turn) + '@/versions')[-5:]:
+            read(path(turn) + '@/versions/' + version)
+        read(path(turn) + '@/diffs/-1')
+
+    def controls(turn):
+        for name in ('head', 'heads', 'log', 'links', 'page.html', 'merge', 'vote', 'holders'):
+            with contextlib.suppress(OSError):
+                read(path(turn) + '@/' + name)
+        for name in ('@/status', '@/metrics', '@/errors', 'alice@/log'):
+            folder.control(name)
+
+    def told(turn):
+        write(path(turn) + '@/head', '-1\n')
+        write(path(turn) + '@/vote', 'keep\n')
+
+    def forget(turn):
+        drop_caches()
+        folder.control(f'alice@/at/2099/s{turn % 3}/n0.md')
+
+    return in_place, append, by_rename, names, directories, listing, versions, controls, told, forget
+
+
+def repeat(act, stop, problems):
+    turn = 0
+    while not stop.is_set():
+        turn += 1
+        try:
+            act(turn)
+        except OSError as error:
+            if error.errno not in PASSING:
+                problems.append((act.__name__, turn, error))
+                return
+
+
+@pytest.mark.limit(200)
+def test_everything_at_once_and_unmounted_while_busy(mount):
+    """Nothing hangs, nothing ends by itself, what is stored is sound; unmounting lazily in the middle too."""
+    for n in range(3):
+        os.mkdir(mount.path(f's{n}'))
+    stop, problems = threading.Event(), []
+    pool = [threading.Thread(target=repeat, args=(act, stop, problems)) for act in acts(mount)]
+    for thread in pool:
+        thread.start()
+    stop.wait(LOAD_S)
+    assert not problems
+    assert mount.pid
+    # Busy to the last: who still works finds the end of the mount, or the empty place below it.
+    pid = mount.pid
+    subprocess.run(['umount', '-l', mount.root], timeout=30, check=False, capture_output=True)
+    stop.set()
+    for thread in pool:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in pool)
+    wait_until(lambda: not mount.pid, 40, f'the daemon {pid} to end')
+    mount.killed = True
+    mount.run('verify')
+    mount.mount()
+    write(mount.path('after.md'), 'after\n')
+    mount.wait_signed('after.md')
