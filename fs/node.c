@@ -218,14 +218,18 @@ static bool node_has_writer(const struct node *node)
 }
 
 /* Is this head the node's own: the one it has, or one that came by a save through it? */
-static bool node_adopts(struct node *node, const struct id *version, bool waits)
+static bool node_adopts(struct node *node, const struct id *version, bool waits, uint64_t order)
 {
 	bool equal = id_equal(&node->is.id, version);
 
+	/* Asked for before what the node knows already: threads overtake one another. */
+	if (order < node->is.order)
+		return true;
 	if (!equal && !node->dirty && !waits)
 		return false;
 	node->is.id = *version;
 	node->is.waits = waits;
+	node->is.order = order;
 	if (waits)
 		node->dirty = true;
 	else if (!node_has_writer(node))
@@ -253,7 +257,7 @@ static bool node_matches(struct node *node, const struct identity *identity)
 	case NODE_DIRECTORY:
 		return id_equal(&is->person, &identity->person) && id_equal(&is->id, &identity->id);
 	case NODE_DOCUMENT:
-		return node_adopts(node, &identity->id, identity->waits);
+		return node_adopts(node, &identity->id, identity->waits, identity->order);
 	case NODE_CONTROL:
 		return control_equal(is->control, identity->control);
 	case NODE_AT:
@@ -516,17 +520,19 @@ void node_become(struct nodes *nodes, struct node *node, const struct identity *
 	pthread_mutex_unlock(&nodes->lock);
 }
 
-void node_set_dirty(struct nodes *nodes, struct node *node)
+void node_set_dirty(struct nodes *nodes, struct node *node, uint64_t order)
 {
 	pthread_mutex_lock(&nodes->lock);
 	node->dirty = true;
+	if (order >= node->is.order)
+		node->is.order = order + 1;
 	pthread_mutex_unlock(&nodes->lock);
 }
 
-bool node_agrees(struct nodes *nodes, struct node *node, const struct id *version, bool waits)
+bool node_agrees(struct nodes *nodes, struct node *node, const struct id *version, bool waits, uint64_t order)
 {
 	pthread_mutex_lock(&nodes->lock);
-	bool agrees = node->links && node->links->hashed && node_adopts(node, version, waits);
+	bool agrees = node->links && node->links->hashed && node_adopts(node, version, waits, order);
 	pthread_mutex_unlock(&nodes->lock);
 	return agrees;
 }

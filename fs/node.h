@@ -47,6 +47,7 @@ struct identity { /* what a node stands for; which fields depends on the kind */
 	dev_t device;         /* SCRATCH: of the local file */
 	ino_t inode;
 	bool waits;           /* DOCUMENT: saves of our own are not signed yet */
+	uint64_t order;       /* DOCUMENT: of the desk's answer that says so */
 	const struct control_node *control; /* CONTROL */
 	uint64_t ino, told_ms; /* what the kernel was told last: st_ino, and when (monotonic) */
 };
@@ -105,9 +106,9 @@ struct node *node_child(struct nodes *nodes, struct node *parent, const char *na
 void node_identity(struct nodes *nodes, struct node *node, struct identity *out);
 void node_become(struct nodes *nodes, struct node *node, const struct identity *identity);
 /* A document: what is read and written through it came from here. */
-void node_set_dirty(struct nodes *nodes, struct node *node);
+void node_set_dirty(struct nodes *nodes, struct node *node, uint64_t order); /* by what was done after this answer */
 /* The desk says this head shows at the node's name: true if the node stands for it (adopting it if it came through the node). */
-bool node_agrees(struct nodes *nodes, struct node *node, const struct id *version, bool waits);
+bool node_agrees(struct nodes *nodes, struct node *node, const struct id *version, bool waits, uint64_t order);
 
 /* Unlinked. `last`: of a local file no other name is left anywhere (of all else: true). */
 void node_leave(struct nodes *nodes, struct node *parent, const char *name, bool last);

@@ -69,6 +69,7 @@ void found_item(const struct mount *m, const struct id *person, const struct des
 		.person = *person,
 		.id = item->id,
 		.waits = item->what == WHAT_VERSION && item->waits,
+		.order = item->order,
 	};
 }
 
@@ -85,36 +86,20 @@ void found_made(struct mount *m, struct node *parent, const char *name, const st
 
 #define ENTRIES_COUNTED_MAX 512
 
-struct folder_count {
-	unsigned entries, folders;
-};
-
-static uint64_t knows_enough(void *context, const struct tree_item *item)
-{
-	return 1;
-}
-
-static int count_item(void *context, const struct desk_item *item)
-{
-	struct folder_count *count = context;
-	count->folders += item->what == WHAT_DIRECTORY;
-	return ++count->entries > ENTRIES_COUNTED_MAX;
-}
-
 /* 2 and one for each folder in it, as on a disk; 1, as other filesystems that do not count, where that takes long. */
 static nlink_t links_of(struct mount *m, const struct id *person, const struct id *directory)
 {
-	struct folder_count count = { 0 };
 	char path[ID_TEXT_SIZE + 1];
 	struct stat local = { .st_nlink = 2 };
 
-	if (desk_each_new(m->desk, person, directory, 0, knows_enough, count_item, &count) != 0)
+	const int folders = desk_count_directories(m->desk, person, directory, ENTRIES_COUNTED_MAX);
+	if (folders < 0)
 		return 1;
 	id_format(path, directory);
 	if (is_own(m, person) && fstatat(scratch_fd(m->scratch), path, &local, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    local.st_nlink < 2)
 		return 1;
-	return count.folders + local.st_nlink;
+	return (nlink_t)folders + local.st_nlink;
 }
 
 static int directory_lookup(struct mount *m, struct node *node, const char *name, struct found *out)
@@ -297,7 +282,7 @@ static int document_item(struct mount *m, struct node *node, struct place *place
 		err = desk_lookup(m->desk, &place->person, &place->directory, place->name, out);
 	if (err < 0)
 		return err;
-	if (out->what != WHAT_VERSION || !node_agrees(m->nodes, node, &out->id, out->waits))
+	if (out->what != WHAT_VERSION || !node_agrees(m->nodes, node, &out->id, out->waits, out->order))
 		return -ESTALE;
 	return 0;
 }
@@ -378,14 +363,14 @@ static int set_size(struct mount *m, struct node *node, struct handle *handle, u
 	struct desk_item item;
 	int err;
 
-	node_set_dirty(m->nodes, node);
+	node_set_dirty(m->nodes, node, desk_order(m->desk));
 	if (handle)
 		return handle_truncate(handle, size);
 	err = document_item(m, node, &place, &item);
 	if (err == 0)
 		err = desk_truncate(m->desk, slot_of(&place), size, process);
 	/* It made a version at once. */
-	node_set_dirty(m->nodes, node);
+	node_set_dirty(m->nodes, node, desk_order(m->desk));
 	return err;
 }
 
@@ -396,7 +381,7 @@ static int set_attributes(struct mount *m, struct node *node, struct handle *han
 
 	/* The x bit is published. */
 	if (set & DESK_SET_PERMISSIONS)
-		node_set_dirty(m->nodes, node);
+		node_set_dirty(m->nodes, node, desk_order(m->desk));
 	if (handle)
 		return handle_set_attributes(handle, set, a);
 	int err = node_place(m->nodes, node, &place);
@@ -506,7 +491,7 @@ static int open_shown(struct mount *m, struct node *node, const struct place *pl
 	if (err < 0)
 		return err;
 	if (!(flags & O_TRUNC) && handle_item(handle, &item) == 0 &&
-	    !node_agrees(m->nodes, node, &item.id, item.waits)) {
+	    !node_agrees(m->nodes, node, &item.id, item.waits, item.order)) {
 		handle_release(handle);
 		return -ESTALE;
 	}
@@ -549,7 +534,6 @@ static int document_open(struct mount *m, struct node *node, struct fuse_file_in
 	struct open *open = open_new(OPEN_DOCUMENT, fi->flags, process);
 	if (!open)
 		return -ENOMEM;
-	/* Without O_APPEND: the kernel has applied it to offsets, and pages of a mapping must not be appended. */
 	int flags = fi->flags & (O_ACCMODE | O_TRUNC);
 	struct handle *handle;
 	int err = open_own(m, node, flags == (O_RDONLY | O_TRUNC) ? O_RDWR | O_TRUNC : flags, process, &handle);
@@ -560,7 +544,7 @@ static int document_open(struct mount *m, struct node *node, struct fuse_file_in
 	open->handle = handle;
 	if (fi->flags & O_TRUNC) {
 		open->wrote = true;
-		node_set_dirty(m->nodes, node);
+		node_set_dirty(m->nodes, node, desk_order(m->desk));
 	}
 	*out = open;
 	return 0;

@@ -49,6 +49,9 @@ static void release(struct mount *m, struct open *open)
 	bool outdates = open->astray && (open->flags & (O_ACCMODE | O_TRUNC)) != O_RDONLY;
 
 	node_pin(m->nodes, node);
+	/* Whoever asked before this does not know what is sealed now, and must not take it for somebody else's. */
+	if (wrote)
+		node_set_dirty(m->nodes, node, desk_order(m->desk));
 	if (node_drop_open(m->nodes, open))
 		open_finish(m, open);
 	/* A version of our own is no other head. */
@@ -241,14 +244,28 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 
 /* ---- writing ---- */
 
-static ssize_t write_handle(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset)
+/* Several nodes of the kernel may stand for one document, each with a size of its own: the end is where the desk says. */
+static ssize_t append_handle(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset)
 {
-	if (!atomic_exchange(&open->wrote, true))
-		node_set_dirty(m->nodes, open->node);
-	return handle_write(open->handle, bytes, size, (uint64_t)offset);
+	uint64_t at = (uint64_t)offset;
+
+	ssize_t wrote = handle_append(open->handle, bytes, size, &at);
+	if (at != (uint64_t)offset) /* what the kernel keeps of it stands elsewhere */
+		notifier_add(m->notifier, &(struct notice){ .bytes_of = open->node->number });
+	return wrote;
 }
 
-static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset)
+static ssize_t write_handle(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset,
+			    bool append)
+{
+	if (!atomic_exchange(&open->wrote, true))
+		node_set_dirty(m->nodes, open->node, desk_order(m->desk));
+	return append ? append_handle(m, open, bytes, size, offset)
+		      : handle_write(open->handle, bytes, size, (uint64_t)offset);
+}
+
+static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset,
+			   bool append)
 {
 	ssize_t wrote = -EBADF;
 
@@ -256,7 +273,7 @@ static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes
 	case OPEN_DOCUMENT:
 	case OPEN_SCRATCH:
 		pthread_rwlock_rdlock(&m->shape);
-		wrote = open->handle ? write_handle(m, open, bytes, size, offset) :
+		wrote = open->handle ? write_handle(m, open, bytes, size, offset, append) :
 				       scratch_pwrite(open, bytes, size, offset);
 		pthread_rwlock_unlock(&m->shape);
 		return wrote;
@@ -277,7 +294,8 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, of
 	struct open *open = open_of(fi);
 
 	m->writes++;
-	ssize_t wrote = write_bytes(m, open, bytes, size, offset);
+	/* A page of a mapping stays where it is. */
+	ssize_t wrote = write_bytes(m, open, bytes, size, offset, (fi->flags & O_APPEND) && !fi->writepage);
 	if (wrote == -EFBIG)
 		refuse(m, open->node, NULL, -EFBIG, "a document may not be larger than the limit: see @/config");
 	if (wrote < 0)
@@ -405,7 +423,7 @@ static ssize_t copy(struct mount *m, struct open *from, off_t from_offset, struc
 	ssize_t copied = handle_copy(source, source ? NULL : &from->version, (uint64_t)from_offset, target,
 				     (uint64_t)to_offset, size);
 	if (copied > 0 && !atomic_exchange(&to->wrote, true))
-		node_set_dirty(m->nodes, to->node);
+		node_set_dirty(m->nodes, to->node, desk_order(m->desk));
 	return copied;
 }
 

@@ -91,7 +91,7 @@ static void now_dirty(struct mount *m, struct node *parent, const char *name)
 {
 	struct node *node = node_child(m->nodes, parent, name);
 	if (node && node_kind_of(m, node) == NODE_DOCUMENT)
-		node_set_dirty(m->nodes, node);
+		node_set_dirty(m->nodes, node, desk_order(m->desk));
 	node_unpin(m->nodes, node);
 }
 
@@ -172,7 +172,7 @@ static void become_document(struct rename *r, struct node *node)
 	    desk_lookup(m->desk, &to.person, &to.directory, to.name, &item) == 0) {
 		found_item(m, &m->self, &item, &found);
 		node_become(m->nodes, node, &found.identity);
-		node_set_dirty(m->nodes, node);
+		node_set_dirty(m->nodes, node, desk_order(m->desk));
 	}
 	moved(r, node_move(m->nodes, r->from.parent, r->from.name, r->to.parent, r->to.name));
 }

@@ -78,35 +78,6 @@ void desk_unlock(struct desk *desk)
 
 /* ---- folders and slots ---- */
 
-struct folder *folder_get(struct desk *desk, const struct id *id)
-{
-	struct folder *folder;
-
-	HASH_FIND(hh, desk->folders, id, sizeof(*id), folder);
-	if (folder)
-		return folder;
-	folder = calloc(1, sizeof(*folder));
-	if (folder) {
-		folder->id = *id;
-		HASH_ADD(hh, desk->folders, id, sizeof(folder->id), folder);
-		if (!folder->hh.tbl) {
-			free(folder);
-			folder = NULL;
-		}
-	}
-	return folder;
-}
-
-void folder_touch(struct desk *desk, const struct id *id)
-{
-	struct folder *folder = folder_get(desk, id);
-
-	if (!folder)
-		return;
-	folder->time_ns = clock_time_ns(desk->clock);
-	folder->touched = true;
-}
-
 static size_t slot_key(uint8_t *key, const struct id *directory, const char *name)
 {
 	size_t size = strnlen(name, NAME_SIZE_MAX);
@@ -162,6 +133,7 @@ void slot_rename(struct slot *slot, struct folder *folder, const char *name)
 	(void)err;
 	HASH_DEL(slot->desk->slots, &keep);
 	table->noexpand = noexpand;
+	slot->desk->directories_changed++;
 }
 
 static struct slot *slot_new(struct desk *desk, const struct id *directory, const char *name)
@@ -235,6 +207,7 @@ void slot_wait(struct slot *slot, uint64_t due_ms)
 		DL_DELETE2(slot->desk->due, slot, due_prev, due_next);
 	slot->waiting = due_ms != 0;
 	slot->due_ms = due_ms;
+	slot_wait_as_directory(slot);
 	if (!slot->waiting)
 		return;
 	/* Nearly always the latest: walk from the end. */
@@ -383,6 +356,7 @@ static void item_of_slot(const struct slot *slot, struct desk_item *out)
 {
 	const struct file *file = slot->file;
 
+	out->order = ++slot->desk->order;
 	memcpy(out->name, slot->name, sizeof(slot->name));
 	out->directory = slot->folder->id;
 	memcpy(out->slot_name, slot->name, sizeof(slot->name));
@@ -408,6 +382,7 @@ static int item_of_tree(struct desk *desk, struct store_txn *txn, const struct t
 	struct version_row row;
 	struct folder *folder;
 
+	out->order = ++desk->order;
 	memcpy(out->name, item->name, sizeof(item->name));
 	out->directory = item->directory;
 	memcpy(out->slot_name, item->slot_name, sizeof(item->slot_name));
@@ -589,34 +564,9 @@ int desk_each_new(struct desk *desk, const struct id *person, const struct id *d
 	return err;
 }
 
-int desk_directory(struct desk *desk, const struct id *person, const struct id *directory, struct attributes *out)
+uint64_t desk_order(struct desk *desk)
 {
-	struct store_txn *txn;
-	struct folder *folder;
-	struct slot *slot;
-
-	desk_lock(desk);
-	for (slot = desk->due; slot; slot = slot->due_next)
-		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
-			break;
-	int err = 0;
-	if (slot) {
-		*out = slot->attributes;
-	} else {
-		err = store_begin(desk->store, false, &txn);
-		if (err == 0) {
-			/* Nothing tells when a folder of a person changed last: their newest record is no older. */
-			uint64_t newest_ms = 0;
-			person_newest_ms(txn, person, &newest_ms);
-			err = attributes_get(desk, txn, directory, "", NULL, newest_ms, MODE_FILE, out);
-			store_abort(txn);
-		}
-	}
-	HASH_FIND(hh, desk->folders, directory, sizeof(*directory), folder);
-	if (err == 0 && folder && folder->time_ns)
-		out->mtime_ns = out->ctime_ns = folder->time_ns;
-	desk_unlock(desk);
-	return err;
+	return desk->order;
 }
 
 int desk_each_waiting(struct desk *desk, int (*visit)(void *context, const struct desk_waiting *w), void *context)

@@ -73,6 +73,7 @@ struct desk_item {
 	uint64_t size;                     /* text bytes of the current content, also under edit; of a link its target's */
 	uint64_t cookie;                   /* stable listing position, > 0 */
 	bool waits;                        /* something here is not signed yet */
+	uint64_t order;                    /* of this answer among all: a later one knows more */
 	bool known;                        /* of desk_each_new() only */
 	struct attributes attributes;
 };
@@ -90,6 +91,10 @@ int desk_each(struct desk *desk, const struct id *person, const struct id *direc
 int desk_each_new(struct desk *desk, const struct id *person, const struct id *directory, uint64_t after,
 		  uint64_t (*knows)(void *context, const struct tree_item *item),
 		  int (*visit)(void *context, const struct desk_item *item), void *context);
+/* The order of the latest answer: what is done now, only later ones know of. Without the lock. */
+uint64_t desk_order(struct desk *desk);
+/* How many directories are in one; -E2BIG: it has more entries than that. */
+int desk_count_directories(struct desk *desk, const struct id *person, const struct id *directory, size_t entries_max);
 /* Attributes of a directory by its id (the root too). */
 int desk_directory(struct desk *desk, const struct id *person, const struct id *directory, struct attributes *out);
 /* All that waits, for status: flushed drafts, first publications, removals. */
@@ -122,14 +127,16 @@ struct desk_slot { /* where: of this node's own folder */
 /* A new document; -EEXIST, -ENAMETOOLONG, -EINVAL (a name no record can have), -ENOENT (directory). permissions as of open(2) after umask. */
 int desk_create(struct desk *desk, struct desk_slot at, mode_t permissions, uint32_t uid, uint32_t gid,
 		uint32_t process, struct handle **out, struct desk_item *out_item);
-/* Opens what shows there: -ENOENT, -EISDIR. flags: O_RDONLY, O_WRONLY, O_RDWR with O_TRUNC, O_APPEND. */
+/* Opens what shows there: -ENOENT, -EISDIR. flags: O_RDONLY, O_WRONLY, O_RDWR with O_TRUNC. */
 int desk_open_file(struct desk *desk, struct desk_slot at, int flags, uint32_t process, struct handle **out);
 /* Another handle on the same file as `of` (which may be unlinked or renamed meanwhile). */
 int desk_reopen(struct desk *desk, struct handle *of, int flags, uint32_t process, struct handle **out);
 
 ssize_t handle_read(struct handle *h, void *out, size_t size, uint64_t offset);
-/* -EFBIG, -ENOSPC, -EIO. With O_APPEND the caller's offset is ignored if smaller than the size. */
+/* -EFBIG, -ENOSPC, -EIO. */
 ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t offset);
+/* The same at the end, wherever that is by now. */
+ssize_t handle_append(struct handle *h, const void *bytes, size_t size, uint64_t *out_offset);
 int handle_truncate(struct handle *h, uint64_t size);
 /* close(2) reached us: the draft is in the journal when this returns 0. May come often. */
 int handle_flush(struct handle *h);

@@ -125,26 +125,6 @@ int fact_put(struct store_txn *txn, struct slot *slot)
 	return err;
 }
 
-static int keep_in_transaction(struct store_batch *batch, struct slot *slot)
-{
-	struct store_txn *txn;
-	bool fact = slot->fact;
-
-	int err = store_begin(slot->desk->store, true, &txn);
-	if (err < 0)
-		return err;
-	err = store_batch_finish(batch, txn);
-	if (err == 0)
-		err = fact_put(txn, slot);
-	if (err == 0)
-		err = store_commit(txn);
-	else
-		store_abort(txn);
-	if (err < 0)
-		slot->fact = fact;
-	return err;
-}
-
 int fact_keep(struct store_batch *batch, struct slot *slot)
 {
 	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
@@ -158,7 +138,7 @@ int fact_keep(struct store_batch *batch, struct slot *slot)
 	bytes_finish(&value);
 	if (err == 0)
 		slot->fact = true;
-	return err == -ENOBUFS ? keep_in_transaction(batch, slot) : err;
+	return err;
 }
 
 int facts_keep_later(struct slot *slot)
@@ -375,6 +355,31 @@ int attributes_put(struct store_txn *txn, const struct id *directory, const char
 	if (err == 0)
 		err = store_local_put(txn, LOCAL_ATTR, key, fact_key(key, directory, name), value.data, value.size);
 	bytes_finish(&value);
+	return err;
+}
+
+int attributes_keep(struct desk *desk, const struct id *directory, const char *name, const struct attributes *a,
+		    const struct id *version, bool later)
+{
+	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
+	struct store_txn *txn;
+	struct bytes value;
+
+	if (later) {
+		int encoded = attributes_encode(&value, a, version);
+		const struct local_fact fact = { LOCAL_ATTR, key, fact_key(key, directory, name), value.data, value.size };
+		if (encoded == 0)
+			encoded = store_keep_later(desk->store, NULL, &fact, 1);
+		bytes_finish(&value);
+		return encoded;
+	}
+	int err = store_begin(desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	err = attributes_put(txn, directory, name, a, version);
+	if (err == 0)
+		return store_commit(txn);
+	store_abort(txn);
 	return err;
 }
 

@@ -260,6 +260,7 @@ static void fill_item(struct handle *h, struct desk_item *out)
 	const struct slot *slot = file->slot;
 
 	memset(out, 0, sizeof(*out));
+	out->order = ++file->desk->order;
 	if (slot) {
 		memcpy(out->name, slot->name, sizeof(slot->name));
 		memcpy(out->slot_name, slot->name, sizeof(slot->name));
@@ -424,29 +425,44 @@ ssize_t handle_read(struct handle *h, void *out, size_t size, uint64_t offset)
 	return done;
 }
 
-ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t offset)
+/* offset NULL: at the end, which is told. */
+static ssize_t write_at(struct handle *h, const void *bytes, size_t size, const uint64_t *offset, uint64_t *out_offset)
 {
 	struct file *file = h->file;
 	struct desk *desk = file->desk;
+	uint64_t at = 0;
 
 	desk_lock(desk);
 	int err = file_load_spool(file);
 	file_wait(file);
-	if (err == 0 && (h->flags & O_APPEND) && offset < spool_size(file->spool))
-		offset = spool_size(file->spool);
-	if (err == 0 && (offset > desk->options.document_size_max || size > desk->options.document_size_max - offset))
-		err = -EFBIG;
+	if (err == 0) {
+		at = offset ? *offset : spool_size(file->spool);
+		if (at > desk->options.document_size_max || size > desk->options.document_size_max - at)
+			err = -EFBIG;
+	}
 	if (err == 0)
-		err = spool_write(file->spool, bytes, size, offset);
+		err = spool_write(file->spool, bytes, size, at);
 	if (err == 0) {
 		file_changed(file);
 		file->written = true;
 		handle_changed(h);
 		if (file->slot && file->saver.process != h->process)
 			saver_find(desk, h->process, file->slot, &file->saver);
+		if (out_offset)
+			*out_offset = at;
 	}
 	desk_unlock(desk);
 	return err < 0 ? err : (ssize_t)size;
+}
+
+ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t offset)
+{
+	return write_at(h, bytes, size, &offset, NULL);
+}
+
+ssize_t handle_append(struct handle *h, const void *bytes, size_t size, uint64_t *out_offset)
+{
+	return write_at(h, bytes, size, NULL, out_offset);
 }
 
 static int file_truncate(struct file *file, uint64_t size, uint32_t process)
@@ -609,192 +625,4 @@ int desk_truncate(struct desk *desk, struct desk_slot at, uint64_t size, uint32_
 		err = handle_flush(h);
 	int released = handle_release(h);
 	return err < 0 ? err : released;
-}
-
-/* ---- attributes ---- */
-
-static void merge_attributes(struct attributes *a, unsigned mask, const struct attributes *from, const struct clock *clock)
-{
-	if (mask & DESK_SET_PERMISSIONS)
-		a->permissions = from->permissions & 07777;
-	if (mask & DESK_SET_UID)
-		a->uid = from->uid;
-	if (mask & DESK_SET_GID)
-		a->gid = from->gid;
-	if (mask & (DESK_SET_MTIME | DESK_SET_ATIME) && a->atime_ns == 0)
-		a->atime_ns = a->mtime_ns;
-	if (mask & DESK_SET_ATIME)
-		a->atime_ns = from->atime_ns ? from->atime_ns : 1; /* 0 is taken */
-	if (mask & DESK_SET_MTIME)
-		a->mtime_ns = from->mtime_ns;
-	a->ctime_ns = clock_time_ns(clock);
-}
-
-static int keep_attributes(struct desk *desk, const struct id *directory, const char *name,
-			   const struct attributes *a, const struct id *version)
-{
-	struct store_txn *txn;
-
-	int err = store_begin(desk->store, true, &txn);
-	if (err < 0)
-		return err;
-	err = attributes_put(txn, directory, name, a, version);
-	if (err == 0)
-		return store_commit(txn);
-	store_abort(txn);
-	return err;
-}
-
-static int keep_document_attributes(struct slot *slot)
-{
-	const struct file *file = slot->file;
-	bool of_head = slot->queue_count == 0 && slot->published && !(file && file->dirty);
-
-	return keep_attributes(slot->desk, &slot->folder->id, slot->name, &slot->attributes, of_head ? &slot->head : NULL);
-}
-
-/* The x bit belongs to the save that waits. */
-static int set_mode_waiting(struct slot *slot, enum mode mode)
-{
-	struct save *last = &slot->queue[slot->queue_count - 1];
-	enum mode before = last->mode;
-	bool fact = slot->fact;
-	struct store_txn *txn;
-
-	int err = store_begin(slot->desk->store, true, &txn);
-	if (err < 0)
-		return err;
-	last->mode = mode;
-	err = fact_put(txn, slot);
-	if (err == 0)
-		err = attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL);
-	if (err == 0)
-		err = store_commit(txn);
-	else
-		store_abort(txn);
-	if (err < 0) {
-		last->mode = before;
-		slot->fact = fact;
-	}
-	return err;
-}
-
-/* The x bit of a closed document is a version of its own. Keeps the attributes too. */
-static int set_mode(struct slot *slot, enum mode mode)
-{
-	int err;
-
-	if (slot->queue_count > 0) {
-		err = set_mode_waiting(slot, mode);
-	} else {
-		struct save save = { .text = body_ref(slot->text), .mode = mode, .parent = slot->head,
-				     .time_ms = clock_time_ms(slot->desk->clock) };
-		err = slot_take_save(slot, &save);
-		save_finish(&save);
-	}
-	if (err < 0)
-		return err;
-	slot->mode = mode;
-	if (slot->file) {
-		slot->file->mode = slot->file->base_mode = mode;
-		slot->file->version = slot->queue_count == 0 ? slot->head : (struct id){ { 0 } };
-	}
-	return 0;
-}
-
-static int set_document_attributes(struct slot *slot, bool permissions)
-{
-	enum mode mode = slot->attributes.permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE;
-	struct file *file = slot->file;
-
-	/* Made where a link was, it is none, though the slot's last version still is. */
-	if (!permissions || (file ? file->mode : slot->mode) == MODE_LINK)
-		return keep_document_attributes(slot);
-	if (file && file->dirty) {
-		file_hold(file);
-		file_wait(file); /* a draft of the old mode is being made */
-		file_drop(file);
-		if (slot->file == file && file->dirty) {
-			file->flushed = file->flushed && file->mode == mode;
-			file->mode = mode;
-			return keep_document_attributes(slot);
-		}
-	}
-	if (slot_is_aside(slot) || !slot->shown)
-		return -ENOENT;
-	return slot->mode == mode ? keep_document_attributes(slot) : set_mode(slot, mode);
-}
-
-static int slot_set_attributes(struct slot *slot, unsigned mask, const struct attributes *a)
-{
-	struct desk *desk = slot->desk;
-	struct attributes before = slot->attributes;
-	int err = 0;
-
-	slot_hold(slot);
-	merge_attributes(&slot->attributes, mask, a, desk->clock);
-	if (slot->what == WHAT_DIRECTORY) {
-		struct folder *folder;
-		HASH_FIND(hh, desk->folders, &slot->directory_id, sizeof(struct id), folder);
-		if (folder && (mask & DESK_SET_MTIME))
-			folder->time_ns = 0;
-		err = keep_attributes(desk, &slot->directory_id, "", &slot->attributes, NULL);
-	} else {
-		err = set_document_attributes(slot, mask & DESK_SET_PERMISSIONS);
-	}
-	if (err < 0)
-		slot->attributes = before;
-	slot_drop(slot);
-	return err;
-}
-
-int desk_set_attributes(struct desk *desk, struct desk_slot at, unsigned mask, const struct attributes *a)
-{
-	struct slot *slot;
-
-	desk_lock(desk);
-	int err = slot_get(desk, at, &slot);
-	if (err == 0) {
-		slot_hold(slot);
-		err = slot->shown ? slot_set_attributes(slot, mask, a) : -ENOENT;
-		slot_drop(slot);
-	}
-	desk_unlock(desk);
-	return err;
-}
-
-int desk_set_directory_attributes(struct desk *desk, const struct id *directory, unsigned mask, const struct attributes *a)
-{
-	struct attributes now;
-	struct folder *folder;
-	struct slot *slot;
-
-	int err = desk_directory(desk, &desk->self, directory, &now);
-	if (err < 0)
-		return err;
-	desk_lock(desk);
-	merge_attributes(&now, mask, a, desk->clock);
-	HASH_FIND(hh, desk->folders, directory, sizeof(*directory), folder);
-	if (folder && (mask & DESK_SET_MTIME))
-		folder->time_ns = 0;
-	for (slot = desk->slots; slot; slot = slot->hh.next)
-		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
-			slot->attributes = now;
-	err = keep_attributes(desk, directory, "", &now, NULL);
-	desk_unlock(desk);
-	return err;
-}
-
-int handle_set_attributes(struct handle *h, unsigned mask, const struct attributes *a)
-{
-	struct file *file = h->file;
-	int err = 0;
-
-	desk_lock(file->desk);
-	if (file->slot)
-		err = slot_set_attributes(file->slot, mask, a);
-	else
-		merge_attributes(&file->attributes, mask, a, file->desk->clock);
-	desk_unlock(file->desk);
-	return err;
 }

@@ -123,16 +123,6 @@ int desk_unlink(struct desk *desk, struct desk_slot at)
 
 /* ---- directories ---- */
 
-static bool is_taken(struct desk *desk, const struct id *directory)
-{
-	const struct slot *slot;
-
-	for (slot = desk->due; slot; slot = slot->due_next)
-		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
-			return true;
-	return false;
-}
-
 static int new_directory_id(struct desk *desk, struct desk_slot at, struct id *out)
 {
 	struct store_txn *txn;
@@ -143,7 +133,7 @@ static int new_directory_id(struct desk *desk, struct desk_slot at, struct id *o
 			return err;
 		err = tree_new_directory_id(txn, &at.directory, at.name, out);
 		store_abort(txn);
-		if (err < 0 || !is_taken(desk, out))
+		if (err < 0 || !directory_waiting(desk, out))
 			return err;
 		/* One made here and renamed meanwhile has it: signed, it counts as in use. */
 		err = folder_publish(desk, out);

@@ -11,6 +11,7 @@
 #define DESK_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uthash.h>
 #include <utlist.h>
 
@@ -42,6 +43,9 @@ struct folder { /* a directory as far as the desk must know it */
 	struct slot *slots;  /* list of those in it */
 	uint64_t time_ns;    /* of the last change of names; 0: none in this session */
 	bool touched;        /* and that is not in the journal yet */
+	bool counted;        /* desk_count_directories() said `count` when desk->directories_changed was counted_at */
+	uint64_t counted_at;
+	int count;
 	UT_hash_handle hh;
 };
 
@@ -70,6 +74,8 @@ struct slot {
 	struct attributes attributes;
 	struct slot *prev, *next;         /* in the folder */
 	struct slot *due_prev, *due_next; /* in the desk's waiting list, earliest first */
+	struct slot *directory_prev, *directory_next; /* in that of the directories among them */
+	bool waits_as_directory;
 	bool waiting;
 	UT_hash_handle hh;
 	size_t key_size;
@@ -145,6 +151,7 @@ struct changed { /* a name to tell of when the lock is gone */
 
 struct desk {
 	struct store *store;
+	atomic_uint_least64_t order; /* of answers */
 	struct desk_options options;
 	const struct clock *clock;
 	struct id self; /* the person */
@@ -153,7 +160,8 @@ struct desk {
 	pthread_cond_t idle; /* a file is no longer busy, or a draft was released */
 	struct slot *slots;
 	struct folder *folders;
-	struct slot *due;
+	struct slot *due, *directories;
+	uint64_t directories_changed; /* times that one came, went or moved */
 	struct file *files;
 	struct process_seen *seen; /* in order of use, oldest first */
 	struct known *known;       /* in order of arrival */
@@ -195,8 +203,14 @@ void slot_clear_seen(struct slot *slot);
 /* Nothing is or was here any more. */
 void slot_clear(struct slot *slot);
 int slot_push_save(struct slot *slot, const struct save *save); /* takes its own references */
+/* ---- desk_folder.c ---- */
+
 struct folder *folder_get(struct desk *desk, const struct id *id); /* NULL: no memory */
 void folder_touch(struct desk *desk, const struct id *id);
+void slot_wait_as_directory(struct slot *slot); /* slot_wait() calls it: `what` is right by then */
+/* The slot that waits with this directory, or NULL. */
+struct slot *directory_waiting(struct desk *desk, const struct id *directory);
+
 int folders_keep(struct desk *desk); /* the times of those touched, in the journal */
 
 struct body *body_new(const struct content *content); /* NULL: no memory */
@@ -229,12 +243,15 @@ int fact_put(struct store_txn *txn, struct slot *slot);    /* what the slot's st
 int fact_forget(struct store_txn *txn, struct slot *slot);
 /* Without a transaction (store_append_later()): the fact with the pieces of a draft; both facts of what is not signed yet. */
 int fact_keep(struct store_batch *batch, struct slot *slot);
-int facts_keep_later(struct slot *slot); /* -ENOBUFS: use a transaction */
+int facts_keep_later(struct slot *slot);
 /* Both facts of a slot in a transaction of their own. */
 int facts_keep(struct slot *slot);
 int fact_load_all(struct desk *desk);
 int attributes_put(struct store_txn *txn, const struct id *directory, const char *name,
 		   const struct attributes *a, const struct id *version);
+/* In the journal; later: in the index by and by, for who asks the slot and not the index. */
+int attributes_keep(struct desk *desk, const struct id *directory, const char *name, const struct attributes *a,
+		    const struct id *version, bool later);
 int attributes_forget(struct store_txn *txn, const struct id *directory, const char *name);
 /* Local attributes of a slot, or what a document without them shows. */
 int attributes_get(struct desk *desk, struct store_txn *txn, const struct id *directory, const char *name,

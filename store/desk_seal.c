@@ -218,6 +218,7 @@ int entries_append(struct store_txn *txn, struct desk *desk, const struct planne
 
 	if (err < 0)
 		return err;
+	desk->directories_changed++;
 	record->field = FIELD_ENTRIES;
 	record->entries.count = (uint32_t)count;
 	record->replaces_count = 0;
@@ -507,15 +508,6 @@ int folder_publish_removals(struct desk *desk, const struct id *directory)
 	}
 }
 
-/* Looked for once, not once a slot: thousands may wait. */
-static bool has_new_folders(const struct desk *desk)
-{
-	for (const struct slot *slot = desk->due; slot; slot = slot->due_next)
-		if (slot->what == WHAT_DIRECTORY && slot->shown && !slot->published)
-			return true;
-	return false;
-}
-
 int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 {
 	struct signed_head *heads = calloc(count, sizeof(*heads));
@@ -524,11 +516,10 @@ int slots_publish(struct desk *desk, struct slot **slots, size_t count)
 
 	for (size_t i = 0; i < count; i++)
 		slot_hold(slots[i]);
-	const bool new_folders = has_new_folders(desk);
 	for (size_t i = 0; err == 0 && i < count; i++)
-		if (slots[i]->shown && new_folders)
+		if (slots[i]->shown)
 			err = folder_publish(desk, &slots[i]->folder->id);
-		else if (!slots[i]->shown && slots[i]->what == WHAT_DIRECTORY)
+		else if (slots[i]->what == WHAT_DIRECTORY)
 			err = folder_publish_removals(desk, &slots[i]->directory_id);
 	if (err == 0) {
 		for (size_t i = 0; i < count; i++)
@@ -556,13 +547,9 @@ int slot_publish(struct slot *slot)
 /* The slot of a directory of ours that is not signed yet. */
 static struct slot *unpublished_folder(struct desk *desk, const struct id *directory)
 {
-	struct slot *slot;
+	struct slot *slot = directory_waiting(desk, directory);
 
-	for (slot = desk->due; slot; slot = slot->due_next)
-		if (slot->what == WHAT_DIRECTORY && slot->shown && !slot->published &&
-		    id_equal(&slot->directory_id, directory))
-			return slot;
-	return NULL;
+	return slot && slot->shown && !slot->published ? slot : NULL;
 }
 
 int folder_publish(struct desk *desk, const struct id *directory)
@@ -596,7 +583,7 @@ static int sign_now(struct store_txn *txn, struct slot *slot, const struct save 
 	return err == 0 ? fact_put(txn, slot) : err;
 }
 
-/* Queues a save of a new name until its window ends; txn NULL: without one, -ENOBUFS: that does not do. */
+/* Queues a save of a new name until its window ends; txn NULL: without one. */
 static int queue_up(struct store_txn *txn, struct slot *slot, const struct save *save)
 {
 	int err = slot_push_save(slot, save);
@@ -659,20 +646,14 @@ void slot_take_end(struct slot *slot, const struct save *save, const struct taki
 
 static int take_save(struct slot *slot, const struct save *save)
 {
-	struct store_txn *txn;
+	struct store_txn *txn = NULL;
 	struct taking taking;
 
-	if (!slot_is_chain(slot)) {
-		int queued = slot_take_begin(NULL, slot, save, &taking);
-		slot_take_end(slot, save, &taking, queued);
-		if (queued != -ENOBUFS)
-			return queued;
-	}
-	int err = store_begin(slot->desk->store, true, &txn);
+	int err = slot_is_chain(slot) ? store_begin(slot->desk->store, true, &txn) : 0;
 	if (err < 0)
 		return err;
 	err = slot_take_begin(txn, slot, save, &taking);
-	if (err == 0)
+	if (err == 0 && txn)
 		err = store_commit(txn);
 	else
 		store_abort(txn);

@@ -64,9 +64,9 @@ static int folder_shows(struct desk *desk, const struct id *directory)
 
 	if (id_equal(directory, &desk->self))
 		return 0;
-	for (slot = desk->slots; slot; slot = slot->hh.next)
-		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
-			return slot->shown ? 0 : -ENOENT;
+	slot = directory_waiting(desk, directory);
+	if (slot)
+		return slot->shown ? 0 : -ENOENT;
 	int err = store_begin(desk->store, false, &txn);
 	if (err < 0)
 		return err;

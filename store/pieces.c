@@ -391,17 +391,35 @@ int store_batch_finish(struct store_batch *batch, struct store_txn *txn)
 	return 0;
 }
 
-int store_keep_later(struct store *store, struct store_batch *batch, const struct local_fact *facts, size_t fact_count)
+/* The same in a transaction. */
+static int keep_now(struct store *store, struct store_batch *batch, const struct local_fact *facts, size_t count)
+{
+	struct store_txn *txn;
+
+	int err = store_begin(store, true, &txn);
+	if (err < 0)
+		return err;
+	if (batch)
+		err = store_batch_finish(batch, txn);
+	for (size_t i = 0; err == 0 && i < count; i++)
+		err = store_local_put(txn, facts[i].kind, facts[i].key, facts[i].key_size, facts[i].value, facts[i].value_size);
+	if (err == 0)
+		return store_commit(txn);
+	store_abort(txn);
+	return err;
+}
+
+static int keep_later(struct store *store, struct store_batch *batch, const struct local_fact *facts, size_t fact_count)
 {
 	struct journal_part parts[LATER_MAX];
 	struct span spans[LATER_MAX][2];
-	struct id names[LATER_MAX] = { 0 };
-	struct bytes encoded[2];
+	struct id names[LATER_MAX];
+	struct bytes encoded[KEEP_FACTS_MAX];
 	struct batched *each = batch ? batch->by_text : NULL;
 	size_t count = 0, done = 0;
 	int err = 0;
 
-	if (fact_count > 2 || (batch && HASH_COUNT(batch->by_text) + fact_count > LATER_MAX))
+	if (fact_count > KEEP_FACTS_MAX || (batch && HASH_COUNT(batch->by_text) + fact_count > LATER_MAX))
 		return -ENOBUFS;
 	for (; each; each = each->hh.next, count++) {
 		names[count] = each->ref.name;
@@ -412,6 +430,7 @@ int store_keep_later(struct store *store, struct store_batch *batch, const struc
 	for (; err == 0 && done < fact_count; done++, count++) {
 		const struct local_fact *fact = &facts[done];
 		err = local_encode(&encoded[done], fact->kind, fact->key, fact->key_size, fact->value, fact->value_size);
+		names[count] = (struct id){ { 0 } };
 		spans[count][0] = (struct span){ encoded[done].data, encoded[done].size };
 		parts[count] = (struct journal_part){ KIND_LOCAL, spans[count], 1 };
 	}
@@ -420,6 +439,13 @@ int store_keep_later(struct store *store, struct store_batch *batch, const struc
 	for (size_t i = 0; i < done; i++)
 		bytes_finish(&encoded[i]);
 	return err;
+}
+
+int store_keep_later(struct store *store, struct store_batch *batch, const struct local_fact *facts, size_t count)
+{
+	int err = keep_later(store, batch, facts, count);
+
+	return err == -ENOBUFS ? keep_now(store, batch, facts, count) : err;
 }
 
 static int batch_flush(struct store_batch *batch)

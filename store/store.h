@@ -149,7 +149,7 @@ struct store_batch;
 struct store_batch *store_batch_new(struct store *store); /* NULL: no memory */
 struct piece_store store_batch_pieces(struct store_batch *batch);
 int store_batch_finish(struct store_batch *batch, struct store_txn *txn); /* keeps them: once more if the transaction fails */
-/* Journals the batch (NULL: none) and local facts without a transaction, by store_append_later(). */
+/* Keeps the batch (NULL: none) and local facts (two at most) together, by store_append_later() if that has room. */
 struct local_fact {
 	enum local_kind kind;
 	const void *key;

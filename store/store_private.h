@@ -16,7 +16,8 @@ struct counters {
 	uint64_t next[NUMBER_KINDS];
 };
 
-#define LATER_MAX 32                /* entries */
+#define LATER_MAX 64                /* entries */
+#define KEEP_FACTS_MAX 2
 #define LATER_SIZE_MAX (256 * 1024) /* their bytes, in memory */
 #define BUFFERS_KEPT 4
 

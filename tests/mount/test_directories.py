@@ -184,6 +184,7 @@ def test_two_append_at_once(folder, how):
     work = [subprocess.Popen([sys.executable, '-c', APPEND, path, mark, how]) for mark in 'ab']
     assert [one.wait(timeout=60) for one in work] == [0, 0]
     lines = read(path).decode().split('\n')
+    assert os.stat(path).st_size == len('\n'.join(lines))
     assert lines.pop() == ''
     expected = [turn % 90 + 1 for turn in range(300)]
     for mark in 'ab':

@@ -120,11 +120,11 @@ static int run_save_large(void)
 	return save_bytes("large.bin", world.large, LARGE_SIZE);
 }
 
-static int run_append(void)
+static int run_overwrite(void)
 {
 	struct handle *h;
 
-	int err = desk_open_file(desk(), at(world.name), O_WRONLY | O_APPEND, 5, &h);
+	int err = desk_open_file(desk(), at(world.name), O_WRONLY, 5, &h);
 	return err < 0 ? err : write_and_release(h, "more\n", 5);
 }
 
@@ -332,7 +332,7 @@ static int run_controls_node(void)
 
 /* ---- records ---- */
 
-static int run_append_record(void)
+static int run_overwrite_record(void)
 {
 	struct record *record = record_new();
 	struct store_txn *txn = NULL;
@@ -551,7 +551,7 @@ static const struct scene {
 	{ "nodes", NULL, run_nodes, false },
 	{ "save a new one", NULL, run_save, false },
 	{ "save an old one", prepare_signed, run_save, false },
-	{ "append", prepare_signed, run_append, false },
+	{ "append", prepare_signed, run_overwrite, false },
 	{ "truncate", prepare_signed, run_truncate, false },
 	{ "save a large one", NULL, run_save_large, false },
 	{ "read", NULL, run_read, false },
@@ -576,7 +576,7 @@ static const struct scene {
 	{ "control files of a document", NULL, run_controls_document, false },
 	{ "control files of a person", NULL, run_controls_entity, false },
 	{ "control files of the node", NULL, run_controls_node, false },
-	{ "append a record", NULL, run_append_record, false },
+	{ "append a record", NULL, run_overwrite_record, false },
 	{ "accept a record", NULL, run_accept, false },
 	{ "summary", NULL, run_summary, false },
 	{ "gc", NULL, run_gc, false },

@@ -358,8 +358,13 @@ static void test_append_and_random_writes(void **state)
 	struct fixture *f = *state;
 
 	published(f, "a.md", "one\n", 5);
-	struct handle *h = open_file(f, "a.md", O_WRONLY | O_APPEND, 5);
-	put(h, "two\n", 4);
+	struct handle *h = open_file(f, "a.md", O_WRONLY, 5), *other = open_file(f, "a.md", O_WRONLY, 6);
+	uint64_t at;
+	assert_int_equal(handle_append(h, "tw", 2, &at), 2);
+	assert_int_equal(at, 4);
+	assert_int_equal(handle_append(other, "o\n", 2, &at), 2);
+	assert_int_equal(at, 6);
+	handle_release(other);
 	close_handle(h);
 	assert_text(f, "a.md", "one\ntwo\n");
 	h = open_file(f, "a.md", O_RDWR, 5);
@@ -508,7 +513,7 @@ static void test_open_handle_is_sealed_when_idle(void **state)
 	struct fixture *f = *state;
 
 	published(f, "a.md", "one\n", 5);
-	struct handle *h = open_file(f, "a.md", O_WRONLY | O_APPEND, 6), *cut = NULL;
+	struct handle *h = open_file(f, "a.md", O_WRONLY, 6), *cut = NULL;
 	put(h, "two\n", 4);
 	pass(f, WINDOW - 1);
 	assert_int_equal(count_versions(f, "a.md"), 1);

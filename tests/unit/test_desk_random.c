@@ -142,13 +142,15 @@ static void do_write(struct run *r)
 		offset = f->size;
 	else if (chance_below(&r->chance, 4) == 0)
 		offset = f->size / 2;
-	ssize_t done = handle_write(h->handle, r->buffer, size, offset);
+	uint64_t at = offset;
+	ssize_t done = h->flags & O_APPEND ? handle_append(h->handle, r->buffer, size, &at)
+					   : handle_write(h->handle, r->buffer, size, offset);
 	TRACE(r, "handle %d, %zu at %llu: %zd", (int)(h - r->handles), size, (unsigned long long)offset, done);
 	if (offset + size > TEXT_MAX) {
 		CHECK(r, done == -EFBIG, "write beyond the limit: %zd", done);
 		return;
 	}
-	CHECK(r, done == (ssize_t)size, "write: %zd", done);
+	CHECK(r, done == (ssize_t)size && at == offset, "write: %zd", done);
 	memcpy(f->bytes + offset, r->buffer, size);
 	f->size = offset + size > f->size ? offset + size : f->size;
 	file_written(r, f, true);

@@ -15,7 +15,7 @@ static const struct id person = { { 1 } }, directory = { { 2 } }, one = { { 3 } 
 
 static struct identity document(const struct id *version, bool waits)
 {
-	return (struct identity){ .kind = NODE_DOCUMENT, .type = S_IFREG, .person = person, .id = *version, .waits = waits };
+	return (struct identity){ .kind = NODE_DOCUMENT, .type = S_IFREG, .person = person, .id = *version, .waits = waits, .order = 9 };
 }
 
 static struct identity folder(const struct id *id)
@@ -99,7 +99,7 @@ static void test_head(void **state)
 		struct nodes *nodes = table(&parent);
 		struct node *node = enter(nodes, parent, "a.md", document(cases[i].had, cases[i].waited));
 		if (cases[i].dirty)
-			node_set_dirty(nodes, node);
+			node_set_dirty(nodes, node, 0);
 		struct node *found = enter(nodes, parent, "a.md", document(cases[i].finds, cases[i].waits));
 		if ((found == node) != cases[i].same)
 			fail_msg("%s", cases[i].name);
@@ -122,9 +122,9 @@ static void test_superseded_remembers_its_name(void **state)
 	assert_int_equal(node_place(nodes, old, &place), 0);
 	assert_string_equal(place.name, "a.md");
 	assert_memory_equal(&place.directory, &directory, sizeof(directory));
-	assert_false(node_agrees(nodes, old, &one, false));
-	assert_true(node_agrees(nodes, new, &two, false));
-	assert_false(node_agrees(nodes, new, &one, false));
+	assert_false(node_agrees(nodes, old, &one, false, 9));
+	assert_true(node_agrees(nodes, new, &two, false, 9));
+	assert_false(node_agrees(nodes, new, &one, false, 9));
 
 	struct node *child = node_child(nodes, parent, "a.md");
 	assert_ptr_equal(child, new);
@@ -367,9 +367,9 @@ static void test_what_the_kernel_knows(void **state)
 	enter(nodes, parent, "a.md", identity);
 	assert_int_equal(node_known(nodes, parent, "a.md", &one, 1001, &type), 77);
 	/* What is being changed is told anew; what is forgotten too. */
-	node_set_dirty(nodes, node);
+	node_set_dirty(nodes, node, 0);
 	assert_int_equal(node_known(nodes, parent, "a.md", &one, 0, &type), 0);
-	node_agrees(nodes, node, &one, false);
+	node_agrees(nodes, node, &one, false, 9);
 	assert_int_equal(node_known(nodes, parent, "a.md", &one, 0, &type), 77);
 	node_pin(nodes, node);
 	node_forget(nodes, node->number, 2);
