@@ -258,6 +258,14 @@ static int set_all(int fd, const struct open *open, const struct stat *attr, int
 	return err;
 }
 
+static bool node_is_directory(struct nodes *nodes, struct node *node)
+{
+	struct identity is;
+
+	node_identity(nodes, node, &is);
+	return S_ISDIR(is.type);
+}
+
 static int local_set(struct mount *m, struct node *node, struct open *open, const struct stat *attr, int mask,
 		     uint32_t process)
 {
@@ -277,6 +285,8 @@ static int local_set(struct mount *m, struct node *node, struct open *open, cons
 		err = set_all(open->fd, open, attr, mask);
 	else if (err == 0)
 		err = fd;
+	else if (err == -ESTALE && node_is_directory(m->nodes, node)) /* removed and still open: nobody sees it */
+		err = 0;
 	if (fd >= 0)
 		close(fd);
 	let_go(m, held);
