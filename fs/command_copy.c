@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "command.h"
 #include "file.h"
 #include "mount.h"
@@ -27,7 +28,8 @@ struct copy {
 	char to[PATH_MAX];                /* the folder written to, if files are */
 	struct id directories[PATH_MAX / 2]; /* by depth: where the walk stands, in a session */
 	struct desk_import *import;       /* into a session */
-	uint64_t files, folders, bytes, skipped, total;
+	uint64_t files, folders, bytes, skipped, failed, total;
+	bool out; /* an export */
 	struct why *why;
 };
 
@@ -37,13 +39,72 @@ static void tell_skipped(struct copy *copy, const char *path, const char *reason
 	fprintf(stderr, "moot: %s is left out: %s\n", path, reason);
 }
 
+/* What cannot be copied, and does not keep the rest from being copied. */
+static void tell_failed(struct copy *copy, const char *path, int err)
+{
+	copy->failed++;
+	fprintf(stderr, "moot: %s is not copied: %s\n", path, why_errno(err));
+}
+
+/* Why a folder or a person's directory has no room for such a thing; NULL: the error is of another kind. */
+static const char *refusal(int err)
+{
+	switch (err) {
+	case -EINVAL:
+	case -EILSEQ:
+		return "its name is not one that a document can have";
+	case -EISDIR:
+		return "a folder has that name already";
+	case -ENOTDIR:
+		return "a document has that name already";
+	case -EREMOTE:
+		return "what shows there is one of two things of the same name; rename it first";
+	case -ENAMETOOLONG:
+	case -EFBIG:
+		return why_errno(err);
+	default:
+		return NULL;
+	}
+}
+
+/* One entry's own trouble, not that of the whole copy. */
+static bool is_of_one(const struct copy *copy, int err)
+{
+	switch (err) {
+	case -EACCES:
+	case -ENOENT:
+		return true;
+	case -EBADMSG:
+	case -ENODATA:
+	case -EAGAIN:
+	case -EIO:
+		return copy->out;
+	default:
+		return copy->out && refusal(err);
+	}
+}
+
+/* 0: it was told, and the copy goes on. */
+static int tell_entry(struct copy *copy, const char *path, int err)
+{
+	if (err == 0)
+		return 0;
+	if (is_of_one(copy, err))
+		tell_failed(copy, path, err);
+	else if (refusal(err))
+		tell_skipped(copy, path, refusal(err));
+	else
+		return why_set(copy->why, err, "%s: %s", path, why_errno(err));
+	return 0;
+}
+
 static void attributes_of(const struct stat *st, struct attributes *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->permissions = st->st_mode & 07777;
 	out->uid = getuid();
 	out->gid = getgid();
-	out->mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
+	out->mtime_ns = ns_of_time(&st->st_mtim);
 }
 
 /* ---- into a session ---- */
@@ -79,6 +140,21 @@ static int import_file(struct copy *copy, const FTSENT *at)
 	return desk_import_file(copy->import, fd, slot, &attributes);
 }
 
+/* Another target is a new version of what stands there. */
+static int replace_link(struct session *s, struct desk_slot slot, const char *target)
+{
+	char before[PATH_MAX];
+	struct desk_item item;
+
+	int err = desk_readlink(s->desk, &s->self, slot, before, sizeof(before));
+	if (err == 0 && strcmp(before, target) == 0)
+		return 0;
+	if (desk_lookup(s->desk, &s->self, &slot.directory, slot.name, &item) == 0 && strcmp(item.slot_name, slot.name) != 0)
+		return -EREMOTE; /* removed, it would leave a name that is no document's */
+	err = desk_unlink(s->desk, slot);
+	return err < 0 ? err : desk_symlink(s->desk, slot, target, getuid(), getgid(), &item);
+}
+
 static int import_link(struct copy *copy, const FTSENT *at)
 {
 	char target[PATH_MAX];
@@ -89,7 +165,8 @@ static int import_link(struct copy *copy, const FTSENT *at)
 		return -errno;
 	target[size] = '\0';
 	struct desk_slot slot = { copy->directories[at->fts_level - 1], at->fts_name };
-	return desk_symlink(copy->session->desk, slot, target, getuid(), getgid(), &item);
+	int err = desk_symlink(copy->session->desk, slot, target, getuid(), getgid(), &item);
+	return err == -EEXIST ? replace_link(copy->session, slot, target) : err;
 }
 
 /* ---- into a folder ---- */
@@ -119,11 +196,14 @@ static int copy_bytes(int from, int to)
 static int copy_file(const char *from, const char *to, const struct stat *st)
 {
 	const struct timespec times[] = { st->st_mtim, st->st_mtim };
+	const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
 
 	CLEANUP(cleanup_close) int in = open(from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (in < 0)
 		return -errno;
-	int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, st->st_mode & 0777);
+	int out = open(to, flags, st->st_mode & 0777);
+	if (out < 0 && errno == ELOOP && unlink(to) == 0) /* a link stands there: not what it leads to is written */
+		out = open(to, flags, st->st_mode & 0777);
 	if (out < 0)
 		return -errno;
 	int err = copy_bytes(in, out);
@@ -134,15 +214,33 @@ static int copy_file(const char *from, const char *to, const struct stat *st)
 	return err;
 }
 
+static int copy_folder(const char *to, const struct stat *st)
+{
+	struct stat there;
+
+	if (mkdir(to, st->st_mode & 0777) == 0)
+		return 0;
+	if (errno != EEXIST || lstat(to, &there) < 0)
+		return -errno;
+	return S_ISDIR(there.st_mode) ? 0 : -ENOTDIR;
+}
+
 static int copy_link(const char *from, const char *to)
 {
-	char target[PATH_MAX];
+	char target[PATH_MAX], before[PATH_MAX];
 
 	ssize_t size = readlink(from, target, sizeof(target) - 1);
 	if (size < 0)
 		return -errno;
 	target[size] = '\0';
-	return symlink(target, to) < 0 && errno != EEXIST ? -errno : 0;
+	if (symlink(target, to) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	ssize_t there = readlink(to, before, sizeof(before));
+	if (there == size && memcmp(before, target, (size_t)size) == 0)
+		return 0;
+	return unlink(to) < 0 || symlink(target, to) < 0 ? -errno : 0;
 }
 
 static int copy_entry(struct copy *copy, const FTSENT *at, const FTSENT *root)
@@ -153,10 +251,16 @@ static int copy_entry(struct copy *copy, const FTSENT *at, const FTSENT *root)
 	if (err < 0)
 		return err;
 	if (at->fts_info == FTS_D) {
-		copy->folders++;
-		return mkdir(to, at->fts_statp->st_mode & 0777) < 0 && errno != EEXIST ? -errno : 0;
+		err = copy_folder(to, at->fts_statp);
+		copy->folders += err == 0;
+		return err;
 	}
-	return at->fts_info == FTS_F ? copy_file(at->fts_accpath, to, at->fts_statp) : copy_link(at->fts_accpath, to);
+	if (at->fts_info != FTS_F)
+		return copy_link(at->fts_accpath, to);
+	err = copy_file(at->fts_accpath, to, at->fts_statp);
+	if (err < 0 && copy->out)
+		unlink(to); /* half of it would look whole */
+	return err;
 }
 
 /* ---- the walk ---- */
@@ -173,9 +277,17 @@ static int take_entry(struct copy *copy, FTS *walk, FTSENT *at, const FTSENT *ro
 		tell_skipped(copy, at->fts_path, "its name is one that tools make for themselves, and never published");
 		return 0;
 	}
+	/* Such a folder could be one of those that a mount shows, and what is written there does things. */
+	if (!copy->out && at->fts_name[at->fts_namelen - 1] == '@') {
+		if (at->fts_info == FTS_D)
+			fts_set(walk, at, FTS_SKIP);
+		return at->fts_info == FTS_DP ? 0 : tell_entry(copy, at->fts_path, -EINVAL);
+	}
 	switch (at->fts_info) {
 	case FTS_D:
 		err = copy->session ? import_folder(copy, at) : copy_entry(copy, at, root);
+		if (err < 0)
+			fts_set(walk, at, FTS_SKIP);
 		break;
 	case FTS_F:
 		err = copy->session ? import_file(copy, at) : copy_entry(copy, at, root);
@@ -200,7 +312,7 @@ static int take_entry(struct copy *copy, FTS *walk, FTSENT *at, const FTSENT *ro
 		tell_skipped(copy, at->fts_path, "it is neither a file, a folder nor a link");
 		return 0;
 	}
-	return err < 0 ? why_set(copy->why, err, "%s: %s", at->fts_path, why_errno(err)) : 0;
+	return tell_entry(copy, at->fts_path, err);
 }
 
 static int by_name(const FTSENT **a, const FTSENT **b)
@@ -249,8 +361,10 @@ static int print_copy(const struct copy *copy, const char *verb)
 	printf("%s %" PRIu64 " documents in %" PRIu64 " folders, %" PRIu64 " bytes", verb, copy->files, copy->folders, copy->bytes);
 	if (copy->skipped)
 		printf("; %" PRIu64 " left out", copy->skipped);
+	if (copy->failed)
+		printf("; %" PRIu64 " not copied", copy->failed);
 	putchar('\n');
-	return 0;
+	return copy->failed > 0;
 }
 
 /* ---- import ---- */
@@ -400,10 +514,10 @@ static int collect(void *context, const struct desk_item *item)
 
 static int write_document(struct session *s, const struct desk_item *item, const char *path)
 {
-	const struct timespec time = { (time_t)(item->attributes.mtime_ns / 1000000000u), (long)(item->attributes.mtime_ns % 1000000000u) };
+	const struct timespec time = time_of_ns(item->attributes.mtime_ns);
 	const struct timespec times[] = { time, time };
 	CLEANUP(cleanup_free) uint8_t *buffer = malloc(COPY_SIZE);
-	struct handle *h;
+	struct handle *h = NULL;
 
 	if (!buffer)
 		return -ENOMEM;
@@ -416,12 +530,14 @@ static int write_document(struct session *s, const struct desk_item *item, const
 		err = file_write_all(fd, buffer, (size_t)size);
 	if (err == 0)
 		err = size < 0 ? (int)size : 0;
-	if (err == 0)
+	if (h)
 		handle_release(h);
 	if (err == 0 && futimens(fd, times) < 0)
 		err = -errno;
 	if (close(fd) < 0 && err == 0)
 		err = -errno;
+	if (err < 0)
+		unlink(path);
 	return err;
 }
 
@@ -443,12 +559,19 @@ static int export_item(struct export *e, const struct desk_item *item)
 		e->copy->folders++;
 		return mkdir(path, 0755) < 0 ? -errno : 0;
 	}
-	e->copy->files++;
-	e->copy->bytes += item->size;
-	if (item->mode != MODE_LINK)
-		return write_document(s, item, path);
-	int err = desk_readlink(s->desk, &s->self, (struct desk_slot){ item->directory, item->slot_name }, target, sizeof(target));
-	return err < 0 ? err : symlink(target, path) < 0 ? -errno : 0;
+	int err;
+	if (item->mode != MODE_LINK) {
+		err = write_document(s, item, path);
+	} else {
+		err = desk_readlink(s->desk, &s->self, (struct desk_slot){ item->directory, item->slot_name }, target, sizeof(target));
+		if (err == 0 && symlink(target, path) < 0)
+			err = -errno;
+	}
+	if (err == 0) {
+		e->copy->files++;
+		e->copy->bytes += item->mode == MODE_LINK ? 0 : item->size;
+	}
+	return err;
 }
 
 static int export_folder(struct export *e)
@@ -456,11 +579,15 @@ static int export_folder(struct export *e)
 	struct session *s = e->copy->session;
 
 	e->count = 0;
+	char path[PATH_MAX];
+
 	int err = desk_each(s->desk, &s->self, &e->at->directory, 0, collect, e);
+	if (err < 0)
+		err = tell_entry(e->copy, e->at->path, err);
 	for (size_t i = 0; err == 0 && i < e->count; i++) {
-		err = export_item(e, &e->items[i]);
-		if (err < 0)
-			why_set(e->copy->why, err, "%s/%s: %s", e->at->path, e->items[i].name, why_errno(err));
+		const struct desk_item *item = &e->items[i];
+		snprintf(path, sizeof(path), "%.3000s/%s", e->at->path, item->name);
+		err = tell_entry(e->copy, path, export_item(e, item));
 	}
 	return err;
 }
@@ -521,6 +648,7 @@ int command_export(int argc, char **argv)
 	int err = make_export_root(argv[1], &why);
 	if (err < 0)
 		return command_fail("%s", why.text);
+	copy->out = true;
 	snprintf(copy->to, sizeof(copy->to), "%s", argv[1]);
 	if (mounted_folder(argc == 3 ? argv[2] : "me", from)) {
 		char whole[PATH_MAX];

@@ -338,7 +338,7 @@ int command_verify(int argc, char **argv)
 	printf("%" PRIu64 " records in %" PRIu64 " logs, %" PRIu64 " signatures, %" PRIu64 " pieces, %" PRIu64 " bytes checked\n",
 	       report.records, report.logs, report.signatures, report.pieces, report.bytes);
 	if (report.bad > 0)
-		return command_fail("%" PRIu64 " findings", report.bad);
+		return command_fail("%" PRIu64 " finding%s", report.bad, report.bad == 1 ? "" : "s");
 	puts("all is well");
 	return 0;
 }

@@ -50,6 +50,13 @@ static uint32_t parent_of(void *context, uint32_t process)
 	return process_parent(&m->processes, process, clock_now_ms(store_clock(m->store)));
 }
 
+static uint64_t started_ms(void *context, uint32_t process)
+{
+	struct mount *m = context;
+
+	return process_started_ms(&m->processes, process, clock_now_ms(store_clock(m->store)));
+}
+
 /* ---- telling the kernel ---- */
 
 /* The kernel's node of that name must give way to another: its number, or 0. */
@@ -208,6 +215,7 @@ static int open_desk(struct mount *m, const struct control_settings *settings, s
 		.busy = is_busy,
 		.changed = has_changed,
 		.parent_process = parent_of,
+		.process_started_ms = started_ms,
 		.context = m,
 	};
 	int err = desk_open(&m->desk, m->store, &desk_options);

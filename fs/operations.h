@@ -130,8 +130,6 @@ int root_make_readme(struct mount *m);
 /* ---- operations_document.c ---- */
 
 struct desk_slot slot_of(const struct place *place);
-uint64_t ns_of_time(const struct timespec *time); /* as in struct attributes */
-struct timespec time_of_ns(uint64_t ns);
 bool is_own(const struct mount *m, const struct id *person);
 void found_item(const struct mount *m, const struct id *person, const struct desk_item *item, struct found *out);
 /* A node for a file just made here. */

@@ -23,16 +23,32 @@ static bool is_local(const struct open *open)
 	return is_file(open) && !open->handle;
 }
 
+/* ---- handles ---- */
+
+/* What takes long is done without `shape`: renames wait for that, and all names for them. NULL: there is none. */
+static struct handle *hold_handle(struct mount *m, struct open *open)
+{
+	pthread_rwlock_rdlock(&m->shape);
+	struct handle *handle = open->handle;
+	if (handle)
+		handle_hold(handle);
+	pthread_rwlock_unlock(&m->shape);
+	return handle;
+}
+
+/* Before the request is answered: what comes after the answer finds it released. Takes NULL. */
+static void release_handle(struct mount *m, struct handle *handle)
+{
+	int err = handle ? handle_release(handle) : 0;
+	if (err < 0)
+		errors_add(m->errors, "", err, "what was closed could not be kept as a version");
+}
+
 /* ---- ending ---- */
 
 void open_finish(struct mount *m, struct open *open)
 {
-	struct handle *handle = open->handle;
-	if (handle) {
-		int err = handle_release(handle);
-		if (err < 0)
-			errors_add(m->errors, "", err, "what was closed could not be kept as a version");
-	}
+	release_handle(m, open->handle);
 	open_free(open);
 }
 
@@ -178,8 +194,11 @@ static ssize_t read_text(const struct open *open, uint8_t *out, size_t size, uin
 	return (ssize_t)size;
 }
 
-static ssize_t read_bytes(struct mount *m, struct open *open, uint8_t *out, size_t size, uint64_t offset)
+static ssize_t read_bytes(struct mount *m, struct open *open, struct handle *handle, uint8_t *out, size_t size,
+			  uint64_t offset)
 {
+	if (handle)
+		return handle_read(handle, out, size, offset);
 	switch (open->kind) {
 	case OPEN_CONTENT:
 		return read_content(m, open, out, size, offset);
@@ -187,7 +206,6 @@ static ssize_t read_bytes(struct mount *m, struct open *open, uint8_t *out, size
 		return read_text(open, out, size, offset);
 	case OPEN_DOCUMENT:
 	case OPEN_SCRATCH:
-		return handle_read(open->handle, out, size, offset);
 	case OPEN_FOLDER:
 		break;
 	}
@@ -195,11 +213,12 @@ static ssize_t read_bytes(struct mount *m, struct open *open, uint8_t *out, size
 }
 
 /* content_read() and handle_read() may stop at a piece's end; a short read means the end to the kernel. */
-static ssize_t read_full(struct mount *m, struct open *open, uint8_t *out, size_t size, uint64_t offset)
+static ssize_t read_full(struct mount *m, struct open *open, struct handle *handle, uint8_t *out, size_t size,
+			 uint64_t offset)
 {
 	size_t done = 0;
 	while (done < size) {
-		ssize_t got = read_bytes(m, open, out + done, size - done, offset + done);
+		ssize_t got = read_bytes(m, open, handle, out + done, size - done, offset + done);
 		if (got < 0)
 			return got;
 		if (got == 0)
@@ -209,10 +228,14 @@ static ssize_t read_full(struct mount *m, struct open *open, uint8_t *out, size_
 	return (ssize_t)done;
 }
 
-static void reply_bytes(fuse_req_t req, struct mount *m, struct open *open, size_t size, off_t offset)
+/* Releases the handle, if there is one. */
+static void reply_bytes(fuse_req_t req, struct mount *m, struct open *open, struct handle *handle, size_t size,
+			off_t offset)
 {
 	CLEANUP(cleanup_free) uint8_t *bytes = malloc(size ? size : 1);
-	ssize_t got = bytes ? read_full(m, open, bytes, size, (uint64_t)offset) : -ENOMEM;
+	ssize_t got = bytes ? read_full(m, open, handle, bytes, size, (uint64_t)offset) : -ENOMEM;
+
+	release_handle(m, handle);
 	if (got < 0)
 		reply_error(req, (int)got);
 	else
@@ -226,57 +249,78 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
 
 	m->reads++;
 	if (!is_file(open)) {
-		reply_bytes(req, m, open, size, offset);
+		reply_bytes(req, m, open, NULL, size, offset);
 		return;
 	}
 	pthread_rwlock_rdlock(&m->shape);
-	if (is_local(open)) {
+	struct handle *handle = open->handle;
+	if (handle) {
+		handle_hold(handle);
+	} else {
 		struct fuse_bufvec from = FUSE_BUFVEC_INIT(size);
 		from.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
 		from.buf[0].fd = open->fd;
 		from.buf[0].pos = offset;
 		fuse_reply_data(req, &from, 0);
-	} else {
-		reply_bytes(req, m, open, size, offset);
 	}
 	pthread_rwlock_unlock(&m->shape);
+	if (handle)
+		reply_bytes(req, m, open, handle, size, offset);
 }
 
 /* ---- writing ---- */
 
 /* Several nodes of the kernel may stand for one document, each with a size of its own: the end is where the desk says. */
-static ssize_t append_handle(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset)
+static ssize_t append_handle(struct mount *m, struct open *open, struct handle *handle, const char *bytes, size_t size,
+			     off_t offset)
 {
 	uint64_t at = (uint64_t)offset;
 
-	ssize_t wrote = handle_append(open->handle, bytes, size, &at);
+	ssize_t wrote = handle_try_write(handle, bytes, size, NULL, &at);
 	if (at != (uint64_t)offset) /* what the kernel keeps of it stands elsewhere */
 		notifier_add(m->notifier, &(struct notice){ .bytes_of = open->node->number });
 	return wrote;
 }
 
-static ssize_t write_handle(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset,
-			    bool append)
+static ssize_t write_handle(struct mount *m, struct open *open, struct handle *handle, const char *bytes, size_t size,
+			    off_t offset, bool append)
 {
+	const uint64_t at = (uint64_t)offset;
+
 	if (!atomic_exchange(&open->wrote, true))
 		node_set_dirty(m->nodes, open->node, desk_order(m->desk));
-	return append ? append_handle(m, open, bytes, size, offset)
-		      : handle_write(open->handle, bytes, size, (uint64_t)offset);
+	return append ? append_handle(m, open, handle, bytes, size, offset)
+		      : handle_try_write(handle, bytes, size, &at, NULL);
+}
+
+/* Written under `shape`, for a document that became a local file would not have it; waited for without. */
+static ssize_t write_file(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset, bool append)
+{
+	for (;;) {
+		pthread_rwlock_rdlock(&m->shape);
+		struct handle *handle = open->handle;
+		ssize_t wrote = handle ? write_handle(m, open, handle, bytes, size, offset, append) :
+					 scratch_pwrite(open, bytes, size, offset);
+		bool again = handle && wrote == -EAGAIN;
+		if (again)
+			handle_hold(handle);
+		pthread_rwlock_unlock(&m->shape);
+		if (!again)
+			return wrote;
+		int err = handle_load(handle);
+		release_handle(m, handle);
+		if (err < 0)
+			return err;
+	}
 }
 
 static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes, size_t size, off_t offset,
 			   bool append)
 {
-	ssize_t wrote = -EBADF;
-
 	switch (open->kind) {
 	case OPEN_DOCUMENT:
 	case OPEN_SCRATCH:
-		pthread_rwlock_rdlock(&m->shape);
-		wrote = open->handle ? write_handle(m, open, bytes, size, offset, append) :
-				       scratch_pwrite(open, bytes, size, offset);
-		pthread_rwlock_unlock(&m->shape);
-		return wrote;
+		return write_file(m, open, bytes, size, offset, append);
 	case OPEN_TEXT: {
 		int err = text_write(m, open, bytes, size, offset);
 		return err < 0 ? err : (ssize_t)size;
@@ -285,7 +329,7 @@ static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes
 	case OPEN_FOLDER:
 		break;
 	}
-	return wrote;
+	return -EBADF;
 }
 
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -312,14 +356,13 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct open *open = open_of(fi);
 	int err = 0;
 
-	pthread_rwlock_rdlock(&m->shape);
-	struct handle *handle = open->handle;
-	if (handle && open->wrote) {
+	struct handle *handle = open->wrote ? hold_handle(m, open) : NULL;
+	if (handle) {
 		err = handle_flush(handle);
 		if (err < 0)
 			refuse(m, open->node, NULL, err, "what was written could not be kept");
+		release_handle(m, handle);
 	}
-	pthread_rwlock_unlock(&m->shape);
 	if (open->kind == OPEN_TEXT)
 		err = text_flush(m, open, false, request_process(req));
 	reply_error(req, err);
@@ -336,24 +379,53 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	reply_error(req, 0);
 }
 
-void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+/* Both handles of the desk and descriptors: are they still those? */
+static bool is_still(struct mount *m, struct open *open, const struct handle *handle, int fd, bool synced)
 {
-	struct mount *m = request_mount(req);
-	struct open *open = open_of(fi);
+	pthread_rwlock_rdlock(&m->shape);
+	bool same = open->handle == handle && open->fd == fd;
+	if (same && synced)
+		atomic_store(&open->node->synced, true);
+	pthread_rwlock_unlock(&m->shape);
+	return same;
+}
+
+/* A rename may make it another meanwhile: that is to be durable then. */
+static int sync_file(struct mount *m, struct open *open, bool data_only, bool *out_same)
+{
+	CLEANUP(cleanup_close) int own = -1;
 	int err = 0;
 
 	pthread_rwlock_rdlock(&m->shape);
 	struct handle *handle = open->handle;
+	int fd = open->fd;
 	if (handle) {
-		err = handle_sync(handle);
-		if (err < 0)
-			refuse(m, open->node, NULL, err, "what was written could not be made durable");
-	} else if (is_local(open)) {
-		err = (data_only ? fdatasync(open->fd) : fsync(open->fd)) < 0 ? -errno : 0;
-		if (err == 0)
-			atomic_store(&open->node->synced, true);
+		handle_hold(handle);
+	} else {
+		own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		err = own < 0 ? -errno : 0;
 	}
 	pthread_rwlock_unlock(&m->shape);
+	if (handle)
+		err = handle_sync(handle);
+	else if (err == 0)
+		err = (data_only ? fdatasync(own) : fsync(own)) < 0 ? -errno : 0;
+	*out_same = is_still(m, open, handle, fd, !handle && err == 0);
+	if (handle && err < 0)
+		refuse(m, open->node, NULL, err, "what was written could not be made durable");
+	release_handle(m, handle);
+	return err;
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+	bool same = !is_file(open);
+	int err = 0;
+
+	while (err == 0 && !same)
+		err = sync_file(m, open, data_only, &same);
 	reply_error(req, err);
 }
 

@@ -97,7 +97,36 @@ static void now_dirty(struct mount *m, struct node *parent, const char *name)
 
 /* ---- local file to document ---- */
 
-#define OPENS_MAX 64 /* of one file that is being renamed: more than that wait for their reopening in vain */
+struct opens { /* all that is open of a node, held */
+	struct open **all;
+	size_t count;
+};
+
+static void opens_let_go(struct mount *m, struct opens *opens)
+{
+	for (size_t index = 0; index < opens->count; index++)
+		let_go(m, opens->all[index]);
+	free(opens->all);
+	*opens = (struct opens){ 0 };
+}
+
+/* Some may be closed between counting and holding. */
+static int opens_hold(struct mount *m, struct node *node, struct opens *out)
+{
+	size_t capacity = 0, count;
+
+	*out = (struct opens){ 0 };
+	while (node && (count = node_hold_all(m->nodes, node, out->all, capacity)) > capacity) {
+		out->count = capacity;
+		opens_let_go(m, out);
+		capacity = count;
+		out->all = calloc(capacity, sizeof(struct open *));
+		if (!out->all)
+			return -ENOMEM;
+	}
+	out->count = node ? count : 0;
+	return 0;
+}
 
 static struct attributes attributes_of_local(const struct stat *st)
 {
@@ -112,11 +141,11 @@ static struct attributes attributes_of_local(const struct stat *st)
 }
 
 /* Whoever has the local file open goes on with the document. */
-static int open_as_document(struct rename *r, struct open *const *opens, size_t count, struct handle *handle)
+static int open_as_document(struct rename *r, const struct opens *opens, struct handle *handle)
 {
 	int err = 0;
-	for (size_t index = 0; index < count; index++) {
-		struct open *open = opens[index];
+	for (size_t index = 0; index < opens->count; index++) {
+		struct open *open = opens->all[index];
 		struct handle *own;
 
 		if ((open->kind != OPEN_SCRATCH && open->kind != OPEN_DOCUMENT) || open->handle)
@@ -133,7 +162,7 @@ static int open_as_document(struct rename *r, struct open *const *opens, size_t 
 static int take(struct rename *r, struct node *node, int fd, const struct stat *st)
 {
 	struct mount *m = r->m;
-	struct open *opens[OPENS_MAX];
+	struct opens opens = { 0 };
 	struct handle *handle = NULL;
 	struct place to;
 	const struct attributes a = attributes_of_local(st);
@@ -141,22 +170,19 @@ static int take(struct rename *r, struct node *node, int fd, const struct stat *
 	int err = side_place(m, &r->to, &to);
 	if (err < 0)
 		return err;
-	size_t count = node ? node_hold_all(m->nodes, node, opens, OPENS_MAX) : 0;
-	size_t held = count < OPENS_MAX ? count : OPENS_MAX;
-	if (count > OPENS_MAX)
-		err = -EBUSY;
+	err = opens_hold(m, node, &opens);
 	if (err == 0 && r->reading.text)
-		err = desk_take_text(m->desk, r->reading.text, slot_of(&to), &a, r->process, count ? &handle : NULL);
+		err = desk_take_text(m->desk, r->reading.text, slot_of(&to), &a, r->process,
+				     opens.count ? &handle : NULL);
 	else if (err == 0)
-		err = desk_take_file(m->desk, fd, slot_of(&to), &a, r->process, count ? &handle : NULL);
+		err = desk_take_file(m->desk, fd, slot_of(&to), &a, r->process, opens.count ? &handle : NULL);
 	if (err == 0 && handle) {
-		int failed = open_as_document(r, opens, held, handle);
+		int failed = open_as_document(r, &opens, handle);
 		if (failed < 0)
 			refuse(m, r->to.parent, r->to.name, failed, "what still writes this file writes into the void");
 		handle_release(handle);
 	}
-	for (size_t index = 0; index < held; index++)
-		let_go(m, opens[index]);
+	opens_let_go(m, &opens);
 	return err;
 }
 
@@ -285,10 +311,10 @@ static void give_attributes(int fd, const struct desk_item *item)
 }
 
 /* Whoever has the document open goes on with the local file: each with a descriptor of its own, made before. */
-static void open_as_local(struct rename *r, struct open *const *opens, const int *fds, size_t count)
+static void open_as_local(struct rename *r, const struct opens *opens, const int *fds)
 {
-	for (size_t index = 0; index < count; index++) {
-		struct open *open = opens[index];
+	for (size_t index = 0; index < opens->count; index++) {
+		struct open *open = opens->all[index];
 		struct handle *handle = atomic_exchange(&open->handle, NULL);
 
 		if (open->fd >= 0)
@@ -303,14 +329,15 @@ static void open_as_local(struct rename *r, struct open *const *opens, const int
 static int give_to_opens(struct rename *r, struct place *from, int fd)
 {
 	struct mount *m = r->m;
-	struct open *opens[OPENS_MAX];
-	int fds[OPENS_MAX];
+	struct opens opens;
 	struct node *node = node_child(m->nodes, r->from.parent, r->from.name);
-	size_t made = 0, count = node ? node_hold_all(m->nodes, node, opens, OPENS_MAX) : 0;
-	size_t held = count < OPENS_MAX ? count : OPENS_MAX;
-	int err = count > OPENS_MAX ? -EBUSY : 0;
+	size_t made = 0;
 
-	for (; err == 0 && made < held; made++) {
+	int err = opens_hold(m, node, &opens);
+	CLEANUP(cleanup_free) int *fds = malloc((opens.count ? opens.count : 1) * sizeof(int));
+	if (err == 0 && !fds)
+		err = -ENOMEM;
+	for (; err == 0 && made < opens.count; made++) {
 		fds[made] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		if (fds[made] < 0) {
 			err = -errno;
@@ -321,12 +348,11 @@ static int give_to_opens(struct rename *r, struct place *from, int fd)
 	if (err == 0)
 		err = desk_give_file(m->desk, slot_of(from), fd);
 	if (err == 0)
-		open_as_local(r, opens, fds, held);
+		open_as_local(r, &opens, fds);
 	else
 		while (made > 0)
 			close(fds[--made]);
-	for (size_t index = 0; index < held; index++)
-		let_go(m, opens[index]);
+	opens_let_go(m, &opens);
 	node_unpin(m->nodes, node);
 	return err;
 }

@@ -10,6 +10,8 @@
 #include "piece.h"
 #include "wire.h"
 
+#define LARGE_MIN (4 * 1024 * 1024) /* bytes: more than people write, and a second's wait */
+
 /* Two of the longest cuts: each refill moves less than it reads. */
 #define WINDOW_SIZE (2 * PIECE_TEXT_MAX)
 
@@ -265,6 +267,7 @@ int content_write(struct packer *p, const struct piece_store *store, content_sou
 	CLEANUP(cleanup_free) uint8_t *buffer = malloc(size < WINDOW_SIZE ? size + 1 : WINDOW_SIZE);
 	CLEANUP(writer_finish) struct writer writer;
 	writer_init(&writer, p, store);
+	packer_hurry(p, size >= LARGE_MIN);
 	if (!buffer)
 		return -ENOMEM;
 

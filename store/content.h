@@ -72,6 +72,7 @@ void packer_free(struct packer *p);
 
 /* text -> member. out has PIECE_STORED_MAX bytes. Returns its size. size <= PIECE_TEXT_MAX. */
 ssize_t piece_deflate(struct packer *p, const uint8_t *text, size_t size, uint8_t *out);
+void packer_hurry(struct packer *p, bool hurry); /* from now on speed counts more than room */
 uint8_t *packer_member(struct packer *p); /* PIECE_STORED_MAX bytes for one member, the packer's own */
 /*
  * member -> text. -EBADMSG unless it is exactly one member with the encoder's

@@ -45,6 +45,8 @@ struct desk_options {
 	void (*changed)(void *context, const struct id *person, const struct id *directory, const char *name);
 	/* The parent of a process, 0 if unknown: a shell has seen what the programs it ran saved. May be NULL. */
 	uint32_t (*parent_process)(void *context, uint32_t process);
+	/* When it began, on the desk's clock; 0 if unknown: another may have had its number before. May be NULL. */
+	uint64_t (*process_started_ms)(void *context, uint32_t process);
 	void *context;
 };
 
@@ -137,11 +139,16 @@ ssize_t handle_read(struct handle *h, void *out, size_t size, uint64_t offset);
 ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t offset);
 /* The same at the end, wherever that is by now. */
 ssize_t handle_append(struct handle *h, const void *bytes, size_t size, uint64_t *out_offset);
+/* As these two (offset NULL: at the end), but -EAGAIN where they would take long; handle_load() waits for that. */
+ssize_t handle_try_write(struct handle *h, const void *bytes, size_t size, const uint64_t *offset, uint64_t *out_offset);
+int handle_load(struct handle *h);
 int handle_truncate(struct handle *h, uint64_t size);
 /* close(2) reached us: the draft is in the journal when this returns 0. May come often. */
 int handle_flush(struct handle *h);
 /* fsync(2): as flush, and durable. */
 int handle_sync(struct handle *h);
+/* One more handle_release() is needed from now on: who works with it for long need not keep others from releasing it. */
+void handle_hold(struct handle *h);
 /* The last close: seals. Frees the handle. The error is for the log only. */
 int handle_release(struct handle *h);
 /* Current size, times, mode; the slot it stands at now if any (item->directory zero when unlinked). */

@@ -460,10 +460,17 @@ int folders_keep(struct desk *desk)
 		return err;
 	}
 	err = store_commit(txn);
-	for (folder = desk->folders; err == 0 && folder && count > 0; folder = folder->hh.next)
-		if (folder->touched) {
-			folder->touched = false;
-			count--;
+	if (err < 0)
+		return err;
+	HASH_ITER(hh, desk->folders, folder, next) {
+		if (!folder->touched || count == 0)
+			continue;
+		folder->touched = false;
+		count--;
+		if (!folder->slots) { /* the journal knows what there is to know */
+			HASH_DEL(desk->folders, folder);
+			free(folder);
 		}
-	return err;
+	}
+	return 0;
 }

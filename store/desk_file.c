@@ -138,6 +138,7 @@ struct handle *handle_new(struct file *file, int flags, uint32_t process)
 
 	if (!h)
 		return NULL;
+	atomic_init(&h->holders, 1);
 	h->file = file;
 	h->flags = flags;
 	h->process = process;
@@ -425,16 +426,39 @@ ssize_t handle_read(struct handle *h, void *out, size_t size, uint64_t offset)
 	return done;
 }
 
+/* It is loaded, and stays so; empty, or small, it is no work. */
+static bool is_ready(const struct file *file)
+{
+	return !file->busy && (file->spool || !file->text || file->text->content.size <= PIECE_TEXT_MAX);
+}
+
+static int load(struct file *file)
+{
+	int err = file_load_spool(file);
+	file_wait(file);
+	return err;
+}
+
+int handle_load(struct handle *h)
+{
+	struct desk *desk = h->file->desk;
+
+	desk_lock(desk);
+	int err = load(h->file);
+	desk_unlock(desk);
+	return err;
+}
+
 /* offset NULL: at the end, which is told. */
-static ssize_t write_at(struct handle *h, const void *bytes, size_t size, const uint64_t *offset, uint64_t *out_offset)
+static ssize_t write_at(struct handle *h, const void *bytes, size_t size, const uint64_t *offset, uint64_t *out_offset,
+			bool waits)
 {
 	struct file *file = h->file;
 	struct desk *desk = file->desk;
 	uint64_t at = 0;
 
 	desk_lock(desk);
-	int err = file_load_spool(file);
-	file_wait(file);
+	int err = waits || is_ready(file) ? load(file) : -EAGAIN;
 	if (err == 0) {
 		at = offset ? *offset : spool_size(file->spool);
 		if (at > desk->options.document_size_max || size > desk->options.document_size_max - at)
@@ -457,12 +481,17 @@ static ssize_t write_at(struct handle *h, const void *bytes, size_t size, const 
 
 ssize_t handle_write(struct handle *h, const void *bytes, size_t size, uint64_t offset)
 {
-	return write_at(h, bytes, size, &offset, NULL);
+	return write_at(h, bytes, size, &offset, NULL, true);
 }
 
 ssize_t handle_append(struct handle *h, const void *bytes, size_t size, uint64_t *out_offset)
 {
-	return write_at(h, bytes, size, NULL, out_offset);
+	return write_at(h, bytes, size, NULL, out_offset, true);
+}
+
+ssize_t handle_try_write(struct handle *h, const void *bytes, size_t size, const uint64_t *offset, uint64_t *out_offset)
+{
+	return write_at(h, bytes, size, offset, out_offset, false);
 }
 
 static int file_truncate(struct file *file, uint64_t size, uint32_t process)
@@ -512,12 +541,19 @@ int handle_sync(struct handle *h)
 	return err < 0 ? err : journal_sync(store_journal(desk->store));
 }
 
+void handle_hold(struct handle *h)
+{
+	atomic_fetch_add(&h->holders, 1);
+}
+
 int handle_release(struct handle *h)
 {
 	struct file *file = h->file;
 	struct desk *desk = file->desk;
 	int err = 0;
 
+	if (atomic_fetch_sub(&h->holders, 1) > 1)
+		return 0;
 	desk_lock(desk);
 	file_wait(file);
 	if (has_unsealed(h))

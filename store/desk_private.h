@@ -115,6 +115,7 @@ struct file {
 };
 
 struct handle {
+	atomic_uint holders;     /* the last to release it ends it */
 	struct file *file;
 	int flags;
 	uint32_t process;

@@ -78,6 +78,15 @@ void seen_note_save(struct desk *desk, const struct saver *saver, const struct s
 	seen_note(desk, saver->process, slot, &slot->head, digest);
 }
 
+/* Numbers of processes come round again. */
+static bool is_of_another(struct desk *desk, const struct process_seen *seen)
+{
+	const uint64_t slack_ms = 20; /* ticks are coarse */
+
+	return desk->options.process_started_ms &&
+	       desk->options.process_started_ms(desk->options.context, seen->key.process) > seen->at_ms + slack_ms;
+}
+
 bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, struct id *out_version)
 {
 	struct process_seen *seen;
@@ -90,6 +99,11 @@ bool seen_get(struct desk *desk, uint32_t process, const struct slot *slot, stru
 	HASH_FIND(hh, desk->seen, &key, sizeof(key), seen);
 	if (!seen)
 		return false;
+	if (is_of_another(desk, seen)) {
+		HASH_DEL(desk->seen, seen);
+		free(seen);
+		return false;
+	}
 	*out_version = seen->version;
 	return true;
 }

@@ -397,6 +397,8 @@ int journal_rollback(struct journal *j, journal_place end)
 	if (number && number < j->next_number) {
 		j->entries_appended -= j->next_number - number;
 		j->next_number = number;
+		if (j->round_next > number)
+			j->round_next = number;
 		if (j->durable_number >= number)
 			j->durable_number = number - 1;
 	}

@@ -78,6 +78,7 @@ struct journal {
 	uint64_t tick;
 
 	uint64_t next_number;
+	uint64_t round_next; /* the least next_number since the last sync began: what is taken back meanwhile is not durable */
 	uint64_t durable_number; /* of the last entry known durable; 0 until the first sync */
 	uint64_t generation; /* rises with every append and truncation */
 	uint64_t durable;    /* generation up to which all is known durable */

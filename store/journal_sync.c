@@ -131,6 +131,7 @@ static int sync_round(struct journal *j)
 	uint32_t after = 0;
 	struct segment *s;
 
+	j->round_next = j->next_number;
 	j->syncing = true;
 	j->syncs++;
 	while ((s = next_dirty(j, after))) {
@@ -146,8 +147,8 @@ static int sync_round(struct journal *j)
 		j->failed_error = err;
 	} else if (generation > j->durable) {
 		j->durable = generation;
-		/* What was taken back meanwhile was not the last. */
-		j->durable_number = number < j->next_number ? number : j->next_number - 1;
+		/* Others may have the numbers of what was taken back meanwhile. */
+		j->durable_number = number < j->round_next ? number : j->round_next - 1;
 	}
 	pthread_cond_broadcast(&j->synced);
 	return err;

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <uthash.h>
 
+#include "store_limits.h"
 #include "store_private.h"
 #include "wire.h"
 
@@ -492,7 +493,9 @@ static int batch_put(void *context, const struct id *text_id, const struct piece
 {
 	struct store_batch *batch = context;
 
-	if (batch->members.size + offer->stored_size > BATCH_SIZE_MAX) {
+	/* A transaction has room for so many entries, however small. */
+	if (batch->members.size + offer->stored_size > BATCH_SIZE_MAX ||
+	    HASH_COUNT(batch->by_text) >= TRANSACTION_ENTRIES_MAX / 2) {
 		int err = batch_flush(batch);
 		if (err < 0)
 			return err;

@@ -105,7 +105,7 @@ int txn_new(struct store *store, bool write, struct store_txn **out);
 
 /* ---- pieces.c ---- */
 
-/* The index rows of a piece at a place; keeps the first of equal ones. */
+/* The index rows of a piece at a place, which of equal ones is the last. */
 int piece_row_put(struct store_txn *txn, const struct id *name, const struct id *text_id,
 		  uint32_t stored_size, journal_place place);
 int piece_row_forget(struct store_txn *txn, const struct id *name);

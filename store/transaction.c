@@ -281,7 +281,8 @@ static int write_planned(struct store_txn *txn)
 		err = journal_append(store->journal, parts, count, places);
 	for (size_t i = 0; err == 0 && i < count; i++)
 		if (places[i] != txn->planned[i].place) {
-			journal_rollback(store->journal, before);
+			if (journal_rollback(store->journal, before) < 0)
+				store->stale = true;
 			err = -EIO;
 		}
 	free(parts);

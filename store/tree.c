@@ -45,15 +45,12 @@ int tree_set_cookie(struct store_txn *txn, const struct id *person, const struct
 	struct tree_dirty *dirty = store_txn_tree(txn);
 	struct tree_hint hint = { .cookie = cookie >> COOKIE_SHIFT };
 
-	/* Only a hint: without it the slot comes later in listings. */
-	if (dirty->hint_count == TREE_HINTS_MAX)
-		return 0;
 	int err = store_number_make(txn, NUMBER_ENTITY, person, &hint.person);
 	if (err == 0)
 		err = store_number_make(txn, NUMBER_DIRECTORY, directory, &hint.directory);
 	id_of_bytes(&hint.name, name, strlen(name));
-	if (err == 0)
-		dirty->hints[dirty->hint_count++] = hint;
+	if (err == 0) /* the record that needs it comes next: the oldest may go */
+		dirty->hints[dirty->hint_count++ % TREE_HINTS_MAX] = hint;
 	return err;
 }
 
@@ -65,7 +62,7 @@ static uint64_t hinted_cookie(struct store_txn *txn, const struct slot_name *nam
 	if (dirty->hint_count == 0)
 		return 0;
 	id_of_bytes(&id, name->name, name->size);
-	for (size_t i = 0; i < dirty->hint_count; i++)
+	for (size_t i = 0; i < dirty->hint_count && i < TREE_HINTS_MAX; i++)
 		if (dirty->hints[i].person == name->person && dirty->hints[i].directory == name->directory &&
 		    id_equal(&dirty->hints[i].name, &id))
 			return dirty->hints[i].cookie;

@@ -127,7 +127,7 @@ int tree_lookup_at(struct store_txn *txn, const struct id *person, const struct 
 
 /* What a write transaction remembers for tree_settle() and tree_set_cookie(). Zeroed at the start. */
 #define TREE_DIRTY_MAX 8
-#define TREE_HINTS_MAX 64
+#define TREE_HINTS_MAX 16
 struct tree_dirty {
 	bool all;        /* more persons than fit */
 	size_t count;

@@ -16,7 +16,7 @@
 #include "id.h"
 #include "journal.h"
 
-#define VERIFY_TEXT_SIZE 16 /* bytes of a text's hash: twice what two texts need to be told apart */
+#define VERIFY_TEXT_SIZE 32 /* bytes of a text's hash */
 
 struct verify_piece {
 	struct id name;

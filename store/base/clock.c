@@ -56,3 +56,20 @@ void clock_random(const struct clock *c, void *out, size_t size)
 {
 	c->random(c->context, out, size);
 }
+
+#define NS_PER_S INT64_C(1000000000)
+
+/* What lies outside of 1677 to 2262 becomes the nearest time that does not. */
+uint64_t ns_of_time(const struct timespec *time)
+{
+	int64_t ns;
+	if (__builtin_mul_overflow((int64_t)time->tv_sec, NS_PER_S, &ns) || __builtin_add_overflow(ns, time->tv_nsec, &ns))
+		ns = time->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+	return (uint64_t)ns;
+}
+
+struct timespec time_of_ns(uint64_t ns)
+{
+	int64_t since = (int64_t)ns, below = since % NS_PER_S < 0;
+	return (struct timespec){ .tv_sec = since / NS_PER_S - below, .tv_nsec = since % NS_PER_S + below * NS_PER_S };
+}

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct clock {
 	uint64_t (*time_ns)(void *context); /* wall time since 1970, nanoseconds */
@@ -23,5 +24,9 @@ uint64_t clock_time_ns(const struct clock *c);
 uint64_t clock_time_ms(const struct clock *c);
 uint64_t clock_now_ms(const struct clock *c);
 void clock_random(const struct clock *c, void *out, size_t size);
+
+/* A file's time as nanoseconds since 1970, modulo 2^64: before 1970 as a negative number. */
+uint64_t ns_of_time(const struct timespec *time);
+struct timespec time_of_ns(uint64_t ns);
 
 #endif

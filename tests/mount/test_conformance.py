@@ -303,3 +303,89 @@ def test_a_large_file_written_while_it_becomes_a_document_loses_nothing(folder):
     assert read(document) == expected
     folder.wait_signed('written.bin')
     assert folder.texts('written.bin')[-1] == expected
+
+
+@pytest.mark.limit(60)
+def test_names_do_not_wait_for_a_large_document_that_is_closed(folder):
+    """Nor do those who write to it: they alone wait for the close."""
+    other = folder.path('waits-for-close')
+    os.mkdir(other)
+    write(f'{other}/stays.md', 'x\n')
+    block = os.urandom(1 << 20).hex().encode()
+    waits, ended, closing = [], threading.Event(), threading.Event()
+    file = os.open(folder.path('closed.md'), os.O_RDWR | os.O_CREAT, 0o644)
+    for number in range(100):
+        os.write(file, block[number * 3:])
+
+    def work():
+        while not ended.is_set():
+            began = time.monotonic()
+            write(f'{other}/.a', f'{began}\n')
+            os.rename(f'{other}/.a', f'{other}/b.md')
+            os.stat(f'{other}/stays.md')
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(f'{other}/none-{len(waits)}')
+            waits.append(time.monotonic() - began)
+            time.sleep(0.01)
+
+    def append_to_it():
+        closing.wait()
+        time.sleep(0.05)
+        os.write(second, b'the end\n')
+
+    second = os.open(folder.path('closed.md'), os.O_WRONLY | os.O_APPEND)
+    workers = [threading.Thread(target=work), threading.Thread(target=append_to_it)]
+    for worker in workers:
+        worker.start()
+    closing.set()
+    began = time.monotonic()
+    os.close(file)
+    took = time.monotonic() - began
+    ended.set()
+    for worker in workers:
+        worker.join()
+    os.close(second)
+    assert len(waits) > 5 and max(waits) < max(0.5, took / 2), (took, max(waits))
+    with open(folder.path('closed.md'), 'rb') as read_back:
+        read_back.seek(-8, os.SEEK_END)
+        assert read_back.read() == b'the end\n'
+
+
+# ---- documents that many have open ----
+
+def test_a_document_open_many_times_takes_a_local_name_and_comes_back(folder):
+    document, backup = folder.path('many.md'), folder.path('many.md~')
+    write(document, 'one\n')
+    folder.wait_signed('many.md')
+    files = [os.open(document, os.O_RDWR) for _ in range(70)]
+    try:
+        os.rename(document, backup)
+        os.pwrite(files[69], b'two\n', 0)
+        assert {os.pread(file, 10, 0) for file in files} == {b'two\n'}
+        os.rename(backup, document)
+        os.pwrite(files[0], b'three\n', 0)
+        assert {os.pread(file, 10, 0) for file in files} == {b'three\n'}
+    finally:
+        for file in files:
+            os.close(file)
+    assert read(document) == b'three\n'
+
+
+def test_a_document_may_take_a_local_name_while_it_is_closed(folder):
+    """What was written to it before, meanwhile and after stands in the local file, and the close succeeds."""
+    document, backup = folder.path('leaves.md'), folder.path('leaves.md~')
+    file = os.open(document, os.O_RDWR | os.O_CREAT, 0o644)
+    block = os.urandom(1 << 20)
+    for _ in range(24):
+        os.write(file, block)
+    copy = os.dup(file)
+    closer = threading.Thread(target=lambda: os.close(copy))
+    closer.start()
+    time.sleep(0.05)
+    os.rename(document, backup)
+    os.pwrite(file, b'after', 0)
+    closer.join()
+    os.fsync(file)
+    os.close(file)
+    assert read(backup) == b'after' + block[5:] + block * 23
+    assert not os.path.exists(document)

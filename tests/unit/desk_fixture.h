@@ -25,6 +25,7 @@ struct fixture {
 	struct id root;
 	bool busy;
 	unsigned changed;
+	uint64_t started_ms; /* of every process; 0: unknown */
 };
 
 static inline uint64_t fake_time_ns(void *context)
@@ -60,6 +61,11 @@ static inline uint32_t parent_of(void *context, uint32_t process)
 	return process == 20 ? 10 : 1;
 }
 
+static inline uint64_t started_of(void *context, uint32_t process)
+{
+	return ((struct fixture *)context)->started_ms;
+}
+
 static inline void write_profile(struct fixture *f)
 {
 	struct store_txn *txn;
@@ -81,7 +87,7 @@ static inline void open_desk(struct fixture *f, bool create, bool reindex)
 	struct store_options options = { .create = create, .reindex = reindex,
 		.clock = { fake_time_ns, fake_now_ms, fake_random, f } };
 	const struct desk_options desk_options = { .window_ms = WINDOW, .document_size_max = 1 << 20, .busy = is_busy,
-		.changed = note_changed, .parent_process = parent_of, .context = f };
+		.changed = note_changed, .parent_process = parent_of, .process_started_ms = started_of, .context = f };
 	struct why why = { { 0 } };
 
 	int err = store_open(&f->store, f->path, &f->key, &options, &why);

@@ -222,6 +222,24 @@ static void test_two_editors_lose_nothing(void **state)
 	assert_text(f, "a.md", "by b\n");
 }
 
+static void test_a_number_of_a_process_given_again_has_seen_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	published(f, "a.md", "one\n", 5);
+	close_handle(open_file(f, "a.md", O_RDONLY, 6));
+	shell_save(f, "a.md", "two\n", 5);
+	pass(f, 1000);
+	f->started_ms = f->time_ms;
+	shell_save(f, "a.md", "three\n", 6);
+	assert_int_equal(count_heads(f, "a.md"), 1);
+	f->started_ms = 0;
+	close_handle(open_file(f, "a.md", O_RDONLY, 6));
+	shell_save(f, "a.md", "four\n", 5);
+	shell_save(f, "a.md", "five\n", 6);
+	assert_int_equal(count_heads(f, "a.md"), 2);
+}
+
 static void test_a_shell_has_seen_what_it_ran(void **state)
 {
 	struct fixture *f = *state;
@@ -360,6 +378,39 @@ static void test_directory_renamed_before_signed_is_never_published(void **state
 	assert_int_equal(store_begin(f->store, false, &txn), 0);
 	assert_int_equal(tree_standing(txn, &f->root, &f->root, "Untitled Folder", standing, 4), 0);
 	store_abort(txn);
+}
+
+struct places {
+	uint64_t cookies[200];
+	size_t count;
+};
+
+static int note_place(void *context, const struct desk_item *item)
+{
+	struct places *places = context;
+
+	places->cookies[places->count++] = item->cookie;
+	return 0;
+}
+
+/* A listing that goes on while names are signed gives none twice. */
+static void test_signed_names_keep_their_places(void **state)
+{
+	struct fixture *f = *state;
+	struct places before = { .count = 0 }, after = { .count = 0 };
+	char name[20];
+
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "n%d.md", i);
+		shell_save(f, name, "text\n", 5);
+	}
+	assert_int_equal(desk_each(f->desk, &f->root, &f->root, 0, note_place, &before), 0);
+	assert_int_equal(before.count, 200);
+	for (int i = 0; i < 4; i++)
+		pass(f, WINDOW);
+	assert_int_equal(count_versions(f, "n199.md"), 1);
+	assert_int_equal(desk_each(f->desk, &f->root, &f->root, 0, note_place, &after), 0);
+	assert_memory_equal(&before, &after, sizeof(before));
 }
 
 static void test_exchange(void **state)
@@ -535,6 +586,7 @@ int main(void)
 		T(test_new_name_removed_in_its_window_is_never_published),
 		T(test_plain_rename_keeps_history),
 		T(test_two_editors_lose_nothing),
+		T(test_a_number_of_a_process_given_again_has_seen_nothing),
 		T(test_a_shell_has_seen_what_it_ran),
 		T(test_open_handle_is_sealed_when_idle),
 		T(test_unlinked_file_still_reads_and_writes),
@@ -542,6 +594,7 @@ int main(void)
 		T(test_copy_is_a_fork),
 		T(test_directories),
 		T(test_directory_renamed_before_signed_is_never_published),
+		T(test_signed_names_keep_their_places),
 		T(test_exchange),
 		T(test_head_and_merge),
 		T(test_attributes_stay),

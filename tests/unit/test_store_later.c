@@ -156,6 +156,31 @@ static void test_what_waits_is_bounded(void **state)
 	assert_kept(t, "value 999");
 }
 
+/* However many there are and however small, a transaction takes them. */
+static void test_a_batch_of_many_small_pieces(void **state)
+{
+	struct test_store *t = *state;
+	struct store_batch *batch = store_batch_new(t->store);
+	struct piece_store pieces = store_batch_pieces(batch);
+	struct packer *packer = packer_new();
+	uint8_t *member = malloc(PIECE_STORED_MAX);
+
+	for (uint32_t i = 0; i < 5000; i++) {
+		struct piece_ref ref = { .text_size = sizeof(i) }, kept;
+		struct id text_id;
+		id_of_bytes(&text_id, &i, sizeof(i));
+		ref.stored_size = (uint32_t)piece_deflate(packer, (const uint8_t *)&i, sizeof(i), member);
+		id_of_bytes(&ref.name, member, ref.stored_size);
+		assert_int_equal(pieces.put(pieces.context, &text_id, &ref, member, &kept), 0);
+	}
+	assert_int_equal(keep(t, batch, "value"), 0);
+	store_batch_free(batch);
+	packer_free(packer);
+	free(member);
+	txn_commit(txn_begin(t, true));
+	assert_kept(t, "value");
+}
+
 static void test_a_failing_disk_leaves_nothing_behind(void **state)
 {
 	struct test_store *t = *state;
@@ -217,6 +242,7 @@ int main(void)
 		T(test_a_kill_or_a_stop_loses_none_of_it),
 		T(test_equal_text_is_found_before_it_is_indexed),
 		T(test_what_waits_is_bounded),
+		T(test_a_batch_of_many_small_pieces),
 		T(test_a_failing_disk_leaves_nothing_behind),
 		T(test_gc_sees_it),
 	};
