@@ -116,6 +116,7 @@ def work(folder):
     folder.mount()
     folder.save('synced2.md', sync=True)
     folder.save('plain0.md')
+    folder.wait_signed('plain0.md') # the recorder dies too: not in the middle of a line
     folder.kill9() # what it wrote is the kernel's still: the next must flush it before it builds on it
     folder.mount()
     folder.save('synced2.md', sync=True)
