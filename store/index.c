@@ -8,9 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "store_limits.h"
+
+#define FULL_SIZE (256 * 1024) /* bytes left, of which a commit may want more */
 
 #define READERS_MAX 512 /* read transactions at one time: far over the workers and threads there are */
 #define SPARE_MAX 16    /* ended read transactions kept for reuse: renewing costs a tenth of beginning */
@@ -222,15 +225,27 @@ static void close_cursors(struct index_txn *txn)
 			mdb_cursor_close(txn->cursors[i]);
 }
 
+/* LMDB says EIO for a write cut short, which a full disk does. */
+static bool disk_is_full(struct index *index)
+{
+	struct statvfs disk;
+	int fd;
+
+	return mdb_env_get_fd(index->env, &fd) == 0 && fstatvfs(fd, &disk) == 0 && disk.f_bavail * disk.f_frsize < FULL_SIZE;
+}
+
 int index_commit(struct index_txn *txn)
 {
 	int err = 0;
 
 	close_cursors(txn);
-	if (txn->write)
+	if (txn->write) {
 		err = translate(mdb_txn_commit(txn->txn));
-	else
+		if (err == -EIO && disk_is_full(txn->index))
+			err = -ENOSPC;
+	} else {
 		give_spare(txn->index, txn->txn);
+	}
 	free(txn);
 	return err;
 }
