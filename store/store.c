@@ -193,7 +193,7 @@ int store_close(struct store *store)
 	if (store->fd >= 0)
 		close(store->fd);
 	key_finish(&store->key);
-	later_finish(store);
+	later_drop(store);
 	txn_buffers_finish(store);
 	pthread_mutex_destroy(&store->small_lock);
 	pthread_mutex_destroy(&store->write_lock);

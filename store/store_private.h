@@ -99,7 +99,7 @@ struct store_txn {
 int counters_load(struct store *store, struct index_txn *index, struct counters *out);
 int counters_save(struct store_txn *txn);
 void txn_free(struct store_txn *txn);
-void later_finish(struct store *store); /* frees what is left of it: the next start replays it */
+void later_drop(struct store *store); /* frees what is left of it: the next start replays it */
 void txn_buffers_finish(struct store *store);
 int txn_new(struct store *store, bool write, struct store_txn **out);
 

@@ -134,16 +134,11 @@ static int make_room(struct store *store)
 
 /* ---- what the index learns later ---- */
 
-static void later_drop(struct store *store)
+void later_drop(struct store *store)
 {
 	for (size_t i = 0; i < store->later_count; i++)
 		free(store->later[i].bytes);
 	store->later_count = store->later_size = 0;
-}
-
-void later_finish(struct store *store)
-{
-	later_drop(store);
 }
 
 static int later_apply(struct store_txn *txn)
