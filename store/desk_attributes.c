@@ -55,7 +55,7 @@ static int set_mode(struct slot *slot, enum mode mode)
 	if (slot->queue_count > 0) {
 		err = set_mode_waiting(slot, mode);
 	} else {
-		struct save save = { .text = body_ref(slot->text), .mode = mode, .parent = slot->head,
+		struct save save = { .text = body_ref(slot->text), .mode = mode, .parent = slot_version(slot),
 				     .time_ms = clock_time_ms(slot->desk->clock) };
 		err = slot_take_save(slot, &save);
 		save_finish(&save);
@@ -65,7 +65,7 @@ static int set_mode(struct slot *slot, enum mode mode)
 	slot->mode = mode;
 	if (slot->file) {
 		slot->file->mode = slot->file->base_mode = mode;
-		slot->file->version = slot->queue_count == 0 ? slot->head : (struct id){ { 0 } };
+		slot->file->version = slot_version(slot);
 	}
 	return 0;
 }

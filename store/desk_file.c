@@ -103,8 +103,7 @@ struct file *file_new(struct slot *slot)
 		file->text = body_ref(slot->text);
 		file->base = body_ref(slot->text);
 	}
-	if (slot->queue_count == 0)
-		file->version = slot->head;
+	file->version = slot_version(slot);
 	DL_APPEND(file->desk->files, file);
 	return file;
 }

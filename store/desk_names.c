@@ -388,7 +388,7 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 		return err;
 	bool fresh = !slot->published && slot->queue_count == 0;
 	if (!seen_get(slot->desk, process, slot, &save->parent))
-		save->parent = slot->published ? slot->head : (struct id){ { 0 } };
+		save->parent = slot_version(slot);
 	if (fresh && save->text->content.size > 0 && id_is_zero(&save->fork_of))
 		seen_copy(slot->desk, process, &save->text->content.digest, &save->fork_of);
 	slot->attributes = *a;

@@ -203,6 +203,11 @@ void slot_clear_queue(struct slot *slot);
 void slot_clear_seen(struct slot *slot);
 /* Nothing is or was here any more. */
 void slot_clear(struct slot *slot);
+/* The version that its text is; zero: a save that is not signed yet. */
+static inline struct id slot_version(const struct slot *slot)
+{
+	return slot->queue_count == 0 ? slot->head : (struct id){ { 0 } };
+}
 int slot_push_save(struct slot *slot, const struct save *save); /* takes its own references */
 /* ---- desk_folder.c ---- */
 

@@ -188,7 +188,7 @@ static void move_file(struct slot *from, struct slot *to)
 	body_unref(file->base);
 	file->base = body_ref(to->text);
 	file->base_mode = to->mode;
-	file->version = to->queue_count == 0 ? to->head : (struct id){ { 0 } };
+	file->version = slot_version(to);
 	file->dirty = file->written = file->flushed = file->whole = false;
 }
 
@@ -261,8 +261,8 @@ static int rename_over(struct slot *from, struct slot *to, uint32_t process)
 		return -ENOENT;
 	struct save save = { .text = body_ref(body), .mode = file ? file->mode : from->mode,
 			     .time_ms = clock_time_ms(from->desk->clock) };
-	if (!seen_get(from->desk, process, to, &save.parent) && to->published)
-		save.parent = to->head;
+	if (!seen_get(from->desk, process, to, &save.parent))
+		save.parent = slot_version(to);
 	to->attributes = from->attributes;
 	to->attributes.ctime_ns = clock_time_ns(from->desk->clock);
 	err = save_over(from, to, &save);

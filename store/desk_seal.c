@@ -719,7 +719,7 @@ static void file_sealed(struct file *file)
 	file->base = body_ref(file->draft);
 	file->base_mode = file->mode;
 	if (file->slot)
-		file->version = file->slot->queue_count == 0 ? file->slot->head : (struct id){ { 0 } };
+		file->version = slot_version(file->slot);
 	file->dirty = file->written = file->flushed = file->whole = false;
 	file->seals++;
 	memset(&file->fork_of, 0, sizeof(file->fork_of));

@@ -72,10 +72,10 @@ void seen_note_save(struct desk *desk, const struct saver *saver, const struct s
 {
 	if (!slot->text)
 		return;
-	const struct id *digest = &slot->text->content.digest;
+	const struct id *digest = &slot->text->content.digest, version = slot_version(slot);
 	for (size_t i = 0; i < saver->ancestor_count; i++)
-		seen_note(desk, saver->ancestors[i], slot, &slot->head, digest);
-	seen_note(desk, saver->process, slot, &slot->head, digest);
+		seen_note(desk, saver->ancestors[i], slot, &version, digest);
+	seen_note(desk, saver->process, slot, &version, digest);
 }
 
 /* Numbers of processes come round again. */

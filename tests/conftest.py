@@ -51,10 +51,11 @@ def is_mounted(path):
 
 
 def is_alive(pid):
+    """Its files, and the lock with them, go with its last thread: the first may have ended before."""
     try:
         with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as stat:
-            return stat.read().rpartition(')')[2].split()[0] != 'Z'
-    except FileNotFoundError:
+            return stat.read().rpartition(')')[2].split()[0] != 'Z' or len(os.listdir(f'/proc/{pid}/task')) > 1
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

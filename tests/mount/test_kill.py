@@ -303,7 +303,7 @@ class Writer:
         for name, texts in self.documents.items():
             with open(self.path(name) + '@/log', encoding='utf-8') as file:
                 rows = [line.rstrip('\n').split('\t') for line in file if not line.startswith('#')]
-            parents = ['-'] + [row[0].rsplit('-', 1)[1].split('.')[0] for row in rows[:-1]]
+            parents = ['-'] + [row[0].split('-')[2].split('.')[0] for row in rows[:-1]]
             odd = [(before, row) for before, row, parent in zip([None] + rows, rows, parents) if row[2] != parent]
             if len(rows) != len(texts) or odd:
                 return f'{name}: {len(rows)} of {len(texts)}, not the child of the one before: {odd}'

@@ -188,6 +188,32 @@ static void test_new_names_survive_a_kill(void **state)
 	bench_remove(&b);
 }
 
+/* A draft that a kill left waits; what is saved meanwhile goes on from it, however it is saved. */
+static void test_saves_after_a_kill_are_one_chain(void **state)
+{
+	struct standing standing[4];
+	struct bench b;
+
+	bench_make(&b);
+	must_publish(&b, "a.md", "one\n", 5);
+	struct handle *draft = must_open(&b, "a.md", O_WRONLY | O_TRUNC, 6);
+	put(draft, "draft\n", 0);
+	assert_int_equal(handle_flush(draft), 0);
+	free(draft);
+	crash(&b);
+	must_save(&b, "a.md", "two\n", 7);
+	must_save(&b, "a.md", "three\n", 7);
+	must_save(&b, "b.md", "four\n", 7);
+	assert_int_equal(desk_rename(b.desk, at(&b, "b.md"), at(&b, "a.md"), 0, 7), 0);
+	pass(&b, WINDOW);
+	assert_text(&b, "a.md", "four\n");
+	assert_int_equal(count_versions(&b, "a.md"), 5);
+	struct store_txn *txn = txn_begin(&b.t, false);
+	assert_int_equal(tree_standing(txn, &b.root, &b.root, "a.md", standing, 4), 1);
+	store_abort(txn);
+	bench_remove(&b);
+}
+
 static void test_what_is_open_stays_listed(void **state)
 {
 	struct bench b;
@@ -533,6 +559,7 @@ int main(void)
 		cmocka_unit_test(test_unlink_takes_parted_files_too),
 		cmocka_unit_test(test_old_draft_goes_with_its_name),
 		cmocka_unit_test(test_new_names_survive_a_kill),
+		cmocka_unit_test(test_saves_after_a_kill_are_one_chain),
 		cmocka_unit_test(test_what_is_open_stays_listed),
 		cmocka_unit_test(test_a_name_that_went_begins_anew),
 		cmocka_unit_test(test_a_window_crowded_with_saves),
