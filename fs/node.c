@@ -329,6 +329,7 @@ int nodes_new(struct nodes **out)
 		return -ENOMEM;
 
 	nodes->next_number = 1; /* FUSE_ROOT_ID */
+	nodes->many = NODES_MAX;
 	pthread_mutex_init(&nodes->lock, NULL);
 	nodes->root = node_make(nodes, &(struct identity){ .kind = NODE_ROOT, .type = S_IFDIR });
 	if (!nodes->root) {
@@ -435,15 +436,18 @@ void node_forget(struct nodes *nodes, uint64_t number, uint64_t count)
 bool nodes_are_many(struct nodes *nodes)
 {
 	pthread_mutex_lock(&nodes->lock);
-	bool many = HASH_CNT(by_number, nodes->by_number) > NODES_MAX;
+	const uint64_t count = HASH_CNT(by_number, nodes->by_number);
+	if (count <= NODES_MAX)
+		nodes->many = NODES_MAX;
+	bool many = count > nodes->many;
 	pthread_mutex_unlock(&nodes->lock);
 	return many;
 }
 
-/* A file with a name that the kernel has nothing under way with: it may as well look it up again. */
+/* A file with a name that the kernel has nothing under way with: it may as well look it up again, dirty or not. */
 static bool node_is_idle(const struct node *node)
 {
-	return S_ISREG(node->is.type) && node->lookups > 0 && !node->pins && !node->opens && !node->dirty &&
+	return S_ISREG(node->is.type) && node->lookups > 0 && !node->pins && !node->opens &&
 	       node->links && node->links->hashed;
 }
 
@@ -460,10 +464,13 @@ bool node_surplus(struct nodes *nodes, uint64_t *out_parent, char out_name[SHOWN
 			break;
 		node = NULL;
 	}
-	if (!node)
-		nodes->surplus_next = 0; /* next time those that were in use */
-	else if (HASH_CNT(by_number, nodes->by_number) <= NODES_MAX / 4 * 3)
+	const uint64_t count = HASH_CNT(by_number, nodes->by_number);
+	if (!node) {
+		nodes->surplus_next = 0; /* next time those that were in use, */
+		nodes->many = count + count / 8; /* which is when there are more: a look passes by all */
+	} else if (count <= NODES_MAX / 4 * 3) {
 		node = NULL;
+	}
 	if (node) {
 		*out_parent = node->links->parent_number;
 		memcpy(out_name, node->links->name, strlen(node->links->name) + 1);
@@ -613,6 +620,52 @@ void node_supersede(struct nodes *nodes, struct node *node)
 	pthread_mutex_lock(&nodes->lock);
 	supersede(nodes, node);
 	pthread_mutex_unlock(&nodes->lock);
+}
+
+void node_supersede_dirty(struct nodes *nodes, struct node *node)
+{
+	pthread_mutex_lock(&nodes->lock);
+	if (node->is.kind == NODE_DOCUMENT && node->dirty)
+		supersede(nodes, node);
+	pthread_mutex_unlock(&nodes->lock);
+}
+
+struct node *node_find_pinned(struct nodes *nodes, uint64_t number)
+{
+	struct node *node = NULL;
+	pthread_mutex_lock(&nodes->lock);
+	HASH_FIND(by_number, nodes->by_number, &number, sizeof(number), node);
+	if (node)
+		node->pins++;
+	pthread_mutex_unlock(&nodes->lock);
+	return node;
+}
+
+static bool is_of_person(const struct node *node, const struct id *person)
+{
+	const struct link *link = node->links;
+	if (!link || (node->is.kind != NODE_DOCUMENT && node->is.kind != NODE_DIRECTORY))
+		return false;
+	const struct identity *of = node->is.kind == NODE_DIRECTORY ? &node->is : &link->parent->is;
+	return id_is_zero(person) || id_equal(&of->person, person);
+}
+
+ssize_t nodes_of_person(struct nodes *nodes, const struct id *person, uint64_t **out)
+{
+	struct node *node, *next;
+	ssize_t count = 0;
+
+	pthread_mutex_lock(&nodes->lock);
+	uint64_t *numbers = malloc((HASH_CNT(by_number, nodes->by_number) + 1) * sizeof(*numbers));
+	if (numbers)
+		HASH_ITER(by_number, nodes->by_number, node, next)
+			if (is_of_person(node, person))
+				numbers[count++] = node->number;
+	pthread_mutex_unlock(&nodes->lock);
+	if (!numbers)
+		return -ENOMEM;
+	*out = numbers;
+	return count;
 }
 
 struct node *node_of_directory(struct nodes *nodes, const struct id *person, const struct id *directory)

@@ -121,6 +121,16 @@ void node_supersede(struct nodes *nodes, struct node *node);
 /* The name that the node has, or had last, and its folder, pinned. -ESTALE: none was ever known. */
 int node_name(struct nodes *nodes, struct node *node, struct node **out_parent, char out_name[SHOWN_NAME_MAX + 1]);
 
+/*
+ * Numbers of the documents and directories of a person (zero: of anybody) that have a name now, in the caller's array; of the person's
+ * own directory in the root too. Returns how many, or -ENOMEM.
+ */
+ssize_t nodes_of_person(struct nodes *nodes, const struct id *person, uint64_t **out);
+/* Supersedes what was saved through: another head is about to come there. */
+void node_supersede_dirty(struct nodes *nodes, struct node *node);
+/* As node_find(), pinned; it may have gone: NULL. */
+struct node *node_find_pinned(struct nodes *nodes, uint64_t number);
+
 struct place { /* of a document or directory: as shown */
 	struct id person, directory;
 	char name[SHOWN_NAME_MAX + 1];

@@ -22,6 +22,7 @@ struct nodes {
 	uint64_t next_number;
 	uint64_t open_count;
 	uint64_t surplus_next;    /* number from which node_surplus() goes on */
+	uint64_t many;            /* more than these are many: NODES_MAX, or beyond what was in use at the last look */
 	struct node *root;
 	struct node *by_number;
 	struct node *directories; /* by (person, id) */

@@ -537,9 +537,9 @@ static bool walk_next(struct walk *w, struct piece_ref *out)
 	return true;
 }
 
-int content_each(struct piece_cache *cache, const struct piece_store *store,
-		 const struct content *content, bool with_lists,
-		 int (*visit)(void *context, const struct piece_ref *ref, bool is_list), void *context)
+int content_each_from(struct piece_cache *cache, const struct piece_store *store, const struct content *content,
+		      uint64_t offset,
+		      int (*visit)(void *context, const struct piece_ref *ref, bool is_list, uint64_t at), void *context)
 {
 	struct walk walk = { .cache = cache, .store = store, .content = content };
 
@@ -552,16 +552,43 @@ int content_each(struct piece_cache *cache, const struct piece_store *store,
 
 		do {
 			bool is_list = walk.count < content->depth;
+			bool enter = false;
 
-			if (!is_list || with_lists)
-				err = visit(context, &ref, is_list);
-			if (err == 0 && is_list)
+			if (offset == 0 || walk.start + ref.text_size > offset) {
+				err = visit(context, &ref, is_list, walk.start);
+				enter = is_list && err == 0;
+				if (is_list && err == CONTENT_SKIP)
+					err = 0;
+			}
+			if (enter)
 				err = walk_enter(&walk, &ref);
-			if (!is_list)
+			else
 				walk.start += ref.text_size;
 		} while (err == 0 && walk_next(&walk, &ref));
 	}
 	while (walk.count > 0)
 		walk_leave(&walk);
 	return err;
+}
+
+struct each {
+	bool with_lists;
+	int (*visit)(void *context, const struct piece_ref *ref, bool is_list);
+	void *context;
+};
+
+static int each_ref(void *context, const struct piece_ref *ref, bool is_list, uint64_t at)
+{
+	struct each *each = context;
+
+	return is_list && !each->with_lists ? 0 : each->visit(each->context, ref, is_list);
+}
+
+int content_each(struct piece_cache *cache, const struct piece_store *store,
+		 const struct content *content, bool with_lists,
+		 int (*visit)(void *context, const struct piece_ref *ref, bool is_list), void *context)
+{
+	struct each each = { with_lists, visit, context };
+
+	return content_each_from(cache, store, content, 0, each_ref, &each);
 }

@@ -24,6 +24,7 @@
 #ifndef CONTENT_H
 #define CONTENT_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -128,5 +129,13 @@ ssize_t content_read(struct piece_cache *cache, const struct piece_store *store,
 int content_each(struct piece_cache *cache, const struct piece_store *store,
 		 const struct content *content, bool with_lists,
 		 int (*visit)(void *context, const struct piece_ref *ref, bool is_list), void *context);
+/*
+ * Visits lists and pieces alike, but of those that reach beyond `offset` of the text alone; `at` is where their
+ * text starts. A list for which the visitor says CONTENT_SKIP is not opened: it may be missing.
+ */
+#define CONTENT_SKIP INT_MAX
+int content_each_from(struct piece_cache *cache, const struct piece_store *store, const struct content *content,
+		      uint64_t offset,
+		      int (*visit)(void *context, const struct piece_ref *ref, bool is_list, uint64_t at), void *context);
 
 #endif

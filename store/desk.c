@@ -116,6 +116,7 @@ static void slot_unlink(struct slot *slot)
 {
 	HASH_DEL(slot->desk->slots, slot);
 	DL_DELETE(slot->folder->slots, slot);
+	slot_forget_fresh(slot);
 }
 
 void slot_rename(struct slot *slot, struct folder *folder, const char *name)
@@ -133,7 +134,8 @@ void slot_rename(struct slot *slot, struct folder *folder, const char *name)
 	(void)err;
 	HASH_DEL(slot->desk->slots, &keep);
 	table->noexpand = noexpand;
-	slot->desk->directories_changed++;
+	slot_note_fresh(slot);
+	slot->desk->directories_changed += slot->what == WHAT_DIRECTORY;
 }
 
 static struct slot *slot_new(struct desk *desk, const struct id *directory, const char *name)
@@ -167,7 +169,7 @@ void slot_clear_seen(struct slot *slot)
 	slot->seen_count = 0;
 }
 
-void slot_clear(struct slot *slot)
+static void slot_empty(struct slot *slot)
 {
 	slot_clear_queue(slot);
 	slot_clear_seen(slot);
@@ -179,6 +181,16 @@ void slot_clear(struct slot *slot)
 	memset(&slot->head, 0, sizeof(slot->head));
 	memset(&slot->document, 0, sizeof(slot->document));
 	memset(&slot->directory_id, 0, sizeof(slot->directory_id));
+}
+
+void slot_clear(struct slot *slot)
+{
+	slot_empty(slot);
+	if (slot->is_fresh || !slot->folder)
+		return;
+	/* What comes there next is new, and so is its place. */
+	slot->cookie = tree_cookie(slot->desk->store);
+	slot_note_fresh(slot);
 }
 
 int slot_push_save(struct slot *slot, const struct save *save)
@@ -224,7 +236,7 @@ static void slot_free(struct slot *slot)
 {
 	slot_wait(slot, 0);
 	slot_unlink(slot);
-	slot_clear(slot);
+	slot_empty(slot);
 	free(slot);
 }
 
@@ -251,7 +263,7 @@ int slot_reload(struct slot *slot, struct store_txn *txn, const struct id *versi
 			      &slot->attributes);
 }
 
-static int slot_load(struct slot *slot, struct store_txn *txn, const struct tree_item *item)
+int slot_fill(struct slot *slot, struct store_txn *txn, const struct tree_item *item)
 {
 	slot->shown = slot->published = true;
 	slot->what = item->what;
@@ -267,8 +279,7 @@ bool is_alias(const struct tree_item *item, struct desk_slot at)
 	return !id_equal(&item->directory, &at.directory) || strcmp(item->slot_name, at.name) != 0;
 }
 
-/* Is this what the slot is for? Others may stand at the same one. */
-static bool slot_is(const struct slot *slot, const struct tree_item *item)
+bool slot_is(const struct slot *slot, const struct tree_item *item)
 {
 	return slot->what == item->what &&
 	       (item->what != WHAT_DIRECTORY || id_equal(&slot->directory_id, &item->id));
@@ -292,7 +303,7 @@ int slot_get(struct desk *desk, struct desk_slot at, struct slot **out)
 		err = ALIAS;
 	if (err == 0) {
 		slot = slot_new(desk, &at.directory, at.name);
-		err = slot ? slot_load(slot, txn, &item) : -ENOMEM;
+		err = slot ? slot_fill(slot, txn, &item) : -ENOMEM;
 		if (err < 0 && slot)
 			slot_settle(slot);
 	}
@@ -313,6 +324,7 @@ int slot_make(struct desk *desk, struct desk_slot at, struct slot **out)
 	if (!slot)
 		return -ENOMEM;
 	slot->cookie = tree_cookie(desk->store);
+	slot_note_fresh(slot);
 	slot->attributes.ino = attributes_new_ino(desk);
 	*out = slot;
 	return 0;
@@ -331,6 +343,8 @@ int slot_make_free(struct desk *desk, struct desk_slot at, enum what what, struc
 	}
 	if (slot->waiting && slot->what != what) {
 		err = slot_publish(slot);
+		if (err == STORE_HELD && desk_wait_hold(desk))
+			return slot_make_free(desk, at, what, out);
 		return err < 0 ? err : slot_make(desk, at, out);
 	}
 	*out = slot;
@@ -439,25 +453,22 @@ struct each {
 	struct desk *desk;
 	struct store_txn *txn;
 	bool own;
-	struct slot **extra; /* shown, not in the tree; by cookie */
-	size_t extra_count, extra_at;
+	struct folder *folder; /* NULL: none is known, or it is another's */
+	struct slot *extra;    /* the next that may show and not be in the tree */
 	uint64_t (*knows)(void *context, const struct tree_item *item);
 	int (*visit)(void *context, const struct desk_item *item);
 	void *context;
 	struct desk_item item;
 };
 
-static int compare_cookies(const void *a, const void *b)
-{
-	const struct slot *x = *(struct slot *const *)a, *y = *(struct slot *const *)b;
-
-	return (x->cookie > y->cookie) - (x->cookie < y->cookie);
-}
-
 static int each_extra(struct each *each, uint64_t before)
 {
-	while (each->extra_at < each->extra_count && each->extra[each->extra_at]->cookie < before) {
-		item_of_slot(each->extra[each->extra_at++], &each->item);
+	while (each->extra && each->extra->cookie < before) {
+		const struct slot *slot = each->extra;
+		each->extra = slot->fresh_next;
+		if (!slot->shown || slot->published)
+			continue;
+		item_of_slot(slot, &each->item);
 		int stop = each->visit(each->context, &each->item);
 		if (stop != 0)
 			return stop;
@@ -507,29 +518,6 @@ static int each_item(void *context, const struct tree_item *item)
 	return each->visit(each->context, &each->item);
 }
 
-static int each_collect(struct each *each, const struct id *directory, uint64_t after)
-{
-	struct folder *folder;
-	struct slot *slot;
-	size_t count = 0;
-
-	HASH_FIND(hh, each->desk->folders, directory, sizeof(*directory), folder);
-	if (!folder)
-		return 0;
-	DL_FOREACH(folder->slots, slot)
-		count += slot->shown && !slot->published && slot->cookie > after;
-	if (count == 0)
-		return 0;
-	each->extra = calloc(count, sizeof(struct slot *));
-	if (!each->extra)
-		return -ENOMEM;
-	DL_FOREACH(folder->slots, slot)
-		if (slot->shown && !slot->published && slot->cookie > after)
-			each->extra[each->extra_count++] = slot;
-	qsort(each->extra, count, sizeof(struct slot *), compare_cookies);
-	return 0;
-}
-
 int desk_each(struct desk *desk, const struct id *person, const struct id *directory, uint64_t after,
 	      int (*visit)(void *context, const struct desk_item *item), void *context)
 {
@@ -552,14 +540,17 @@ int desk_each_new(struct desk *desk, const struct id *person, const struct id *d
 	desk_lock(desk);
 	int err = store_begin(desk->store, false, &each->txn);
 	if (err == 0 && each->own)
-		err = each_collect(each, directory, after);
+		HASH_FIND(hh, desk->folders, directory, sizeof(*directory), each->folder);
+	if (each->folder)
+		each->extra = fresh_after(each->folder, after);
 	if (err == 0)
 		err = tree_each(each->txn, person, directory, after, each_item, each);
 	if (err == 0)
 		err = each_extra(each, UINT64_MAX);
+	if (each->folder && each->folder->fresh)
+		each->folder->listed = each->extra ? each->extra : each->folder->fresh->fresh_prev;
 	store_abort(each->txn);
 	desk_unlock(desk);
-	free(each->extra);
 	free(each);
 	return err;
 }
@@ -687,6 +678,9 @@ int desk_open(struct desk **out, struct store *store, const struct desk_options 
 		desk_lock(desk);
 		err = fact_load_all(desk);
 		desk_unlock(desk);
+	}
+	if (err == 0 && options->hold_ms) {
+		desk_hold(desk, clock_now_ms(desk->clock) + options->hold_ms);
 	}
 	if (err < 0) {
 		desk_close(desk);

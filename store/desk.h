@@ -48,6 +48,7 @@ struct desk_options {
 	/* When it began, on the desk's clock; 0 if unknown: another may have had its number before. May be NULL. */
 	uint64_t (*process_started_ms)(void *context, uint32_t process);
 	void *context;
+	uint64_t hold_ms; /* 0, or as desk_hold() for so long from the start */
 };
 
 /* Reads what waits from the journal's facts: drafts that were flushed are sealed (S8). */
@@ -216,6 +217,21 @@ int desk_merge(struct desk *desk, struct desk_slot at, const struct id *parents,
 
 /* Seals idle handles, signs what is due, applies held records, syncs the journal each second. Returns how many ms until it should be called again. */
 uint64_t desk_tick(struct desk *desk);
+/*
+ * Something came under a name of the own folder, from another device or a backup's lost log: what is known here agrees
+ * with the tree again, unless something waits there, and `changed` is called. What is open keeps its text, and
+ * its next save descends from that. name "": anything may have come. Of other persons nothing is known here.
+ */
+int desk_arrived(struct desk *desk, const struct id *person, const struct id *directory, const char *name);
+
+/*
+ * Until then (now_ms clock) nothing is signed, while peers are asked for the newest record of the own log: saves wait as those of
+ * new names do, and what must sign at once (a rename of what is published, a head set) waits for the end.
+ * For as long as it lasts log_append() fails for others too.
+ */
+void desk_hold(struct desk *desk, uint64_t until_ms);
+void desk_release_hold(struct desk *desk);
+
 /* Signs what waits now, window or not (moot umount, tests). */
 int desk_publish_all(struct desk *desk);
 

@@ -145,9 +145,9 @@ int desk_set_directory_attributes(struct desk *desk, const struct id *directory,
 	HASH_FIND(hh, desk->folders, directory, sizeof(*directory), folder);
 	if (folder && (mask & DESK_SET_MTIME))
 		folder->time_ns = 0;
-	for (slot = desk->slots; slot; slot = slot->hh.next)
-		if (slot->what == WHAT_DIRECTORY && id_equal(&slot->directory_id, directory))
-			slot->attributes = now;
+	slot = directory_waiting(desk, directory);
+	if (slot)
+		slot->attributes = now;
 	err = attributes_keep(desk, directory, "", &now, NULL, false);
 	desk_unlock(desk);
 	return err;

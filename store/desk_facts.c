@@ -286,6 +286,7 @@ static int load_fact(struct desk *desk, struct store_txn *txn, const uint8_t *ke
 	if (err < 0)
 		return err;
 	slot->published = published && slot->what == what && id_equal(&slot->directory_id, &directory_id);
+	slot_note_fresh(slot);
 	uint64_t time_ms = slot->queue_count ? slot->queue[slot->queue_count - 1].time_ms : slot->attributes.mtime_ns / 1000000;
 	if (slot->what == WHAT_VERSION)
 		err = attributes_get(desk, txn, &directory, name, &slot->head, time_ms, slot->mode, &slot->attributes);

@@ -91,6 +91,8 @@ static int sign_all(struct desk_import *import)
 int desk_import_flush(struct desk_import *import)
 {
 	desk_lock(import->desk);
+	if (desk_is_held(import->desk))
+		desk_wait_hold(import->desk);
 	int err = sign_all(import);
 	desk_unlock(import->desk);
 	return err;
@@ -157,6 +159,8 @@ int desk_import_file(struct desk_import *import, int fd, struct desk_slot to, co
 	if (!import->batch)
 		return -ENOMEM;
 	desk_lock(desk);
+	if (desk_is_held(desk))
+		desk_wait_hold(desk);
 	save.time_ms = clock_time_ms(desk->clock);
 	int taken = body_write(desk, import->batch, fd_source, &fd, (uint64_t)st.st_size, &save.text);
 	if (taken == 0)

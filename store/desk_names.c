@@ -97,11 +97,10 @@ static int seal_closed(struct slot *slot)
 	return file && file->dirty && file->flushed ? file_seal(file) : 0;
 }
 
-int desk_unlink(struct desk *desk, struct desk_slot at)
+static int unlink_once(struct desk *desk, struct desk_slot at)
 {
 	struct slot *slot;
 
-	desk_lock(desk);
 	int err = slot_get(desk, at, &slot);
 	if (err == 0) {
 		slot_hold(slot);
@@ -117,6 +116,17 @@ int desk_unlink(struct desk *desk, struct desk_slot at)
 	}
 	if (err == ALIAS)
 		err = alias_remove(desk, at, WHAT_VERSION);
+	return err;
+}
+
+int desk_unlink(struct desk *desk, struct desk_slot at)
+{
+	int err;
+
+	desk_lock(desk);
+	do {
+		err = unlink_once(desk, at);
+	} while (err == STORE_HELD && desk_wait_hold(desk));
 	desk_unlock(desk);
 	return err;
 }
@@ -136,7 +146,9 @@ static int new_directory_id(struct desk *desk, struct desk_slot at, struct id *o
 		if (err < 0 || !directory_waiting(desk, out))
 			return err;
 		/* One made here and renamed meanwhile has it: signed, it counts as in use. */
-		err = folder_publish(desk, out);
+		do {
+			err = folder_publish(desk, out);
+		} while (err == STORE_HELD && desk_wait_hold(desk));
 		if (err < 0)
 			return err;
 	}
@@ -221,11 +233,10 @@ int folder_is_empty(struct desk *desk, const struct id *directory)
 	return err < 0 ? err : err == 0;
 }
 
-int desk_rmdir(struct desk *desk, struct desk_slot at)
+static int rmdir_once(struct desk *desk, struct desk_slot at)
 {
 	struct slot *slot;
 
-	desk_lock(desk);
 	int err = slot_get(desk, at, &slot);
 	if (err == 0) {
 		slot_hold(slot);
@@ -241,6 +252,17 @@ int desk_rmdir(struct desk *desk, struct desk_slot at)
 	}
 	if (err == ALIAS)
 		err = alias_remove(desk, at, WHAT_DIRECTORY);
+	return err;
+}
+
+int desk_rmdir(struct desk *desk, struct desk_slot at)
+{
+	int err;
+
+	desk_lock(desk);
+	do {
+		err = rmdir_once(desk, at);
+	} while (err == STORE_HELD && desk_wait_hold(desk));
 	desk_unlock(desk);
 	return err;
 }
@@ -488,7 +510,7 @@ int desk_take_text(struct desk *desk, const struct desk_text *text, struct desk_
 	save.text = body_ref(text->body);
 	do {
 		err = take_body(desk, to, &save, a, process, out_handle);
-	} while (err == -ESTALE);
+	} while (err == -ESTALE || (err == STORE_HELD && desk_wait_hold(desk)));
 	save_finish(&save);
 	desk_unlock(desk);
 	return err;

@@ -24,6 +24,7 @@
 #define PUBLISH_SAVES_MAX 512 /* saves signed in one transaction */
 #define PACKERS_KEPT 4
 #define QUEUE_LONG 16      /* saves of a new name that end its window */
+#define DIRECTORY_LISTS 4096 /* a fixed table: it needs no memory, and cannot fail */
 
 struct body { /* an immutable content, shared; cut to its piece count */
 	unsigned refs;
@@ -41,10 +42,12 @@ struct save { /* a state closed and not yet signed, or a flushed draft */
 struct folder { /* a directory as far as the desk must know it */
 	struct id id;
 	struct slot *slots;  /* list of those in it */
+	struct slot *fresh;  /* those among them of which nothing is published, by cookie; others may be there too */
+	struct slot *listed; /* the one of these that the last listing stopped at, or NULL */
 	uint64_t time_ns;    /* of the last change of names; 0: none in this session */
 	bool touched;        /* and that is not in the journal yet */
-	bool counted;        /* desk_count_directories() said `count` when desk->directories_changed was counted_at */
-	uint64_t counted_at;
+	bool counted;        /* desk_count_directories() said `count`, at counted_ms and when directories_changed was counted_at */
+	uint64_t counted_at, counted_ms;
 	int count;
 	UT_hash_handle hh;
 };
@@ -73,9 +76,11 @@ struct slot {
 	unsigned refs;                  /* files that came from here */
 	struct attributes attributes;
 	struct slot *prev, *next;         /* in the folder */
+	struct slot *fresh_prev, *fresh_next; /* in its list of these */
+	bool is_fresh;
 	struct slot *due_prev, *due_next; /* in the desk's waiting list, earliest first */
-	struct slot *directory_prev, *directory_next; /* in that of the directories among them */
-	bool waits_as_directory;
+	struct slot *directory_prev, *directory_next; /* in one of desk->directories */
+	struct slot **directories; /* which; NULL: in none */
 	bool waiting;
 	UT_hash_handle hh;
 	size_t key_size;
@@ -161,12 +166,14 @@ struct desk {
 	pthread_cond_t idle; /* a file is no longer busy, or a draft was released */
 	struct slot *slots;
 	struct folder *folders;
-	struct slot *due, *directories;
+	struct slot *due;
+	struct slot *directories[DIRECTORY_LISTS]; /* the directories among those that wait, by the first bytes of their ids */
 	uint64_t directories_changed; /* times that one came, went or moved */
 	struct file *files;
 	struct process_seen *seen; /* in order of use, oldest first */
 	struct known *known;       /* in order of arrival */
 	struct changed *changed;
+	bool held;          /* signing waits, or did until a moment ago */
 	uint64_t synced_ms;
 	uint64_t appended, appended_ms, gc_ms; /* of the journal: how far it was, since when, and its last compaction */
 	struct packer *packers[PACKERS_KEPT]; /* idle ones: making one costs more than a save */
@@ -192,6 +199,8 @@ static inline bool slot_is_aside(const struct slot *slot)
 	return slot->name[0] == '/';
 }
 void slot_drop(struct slot *slot); /* settles it; takes NULL */
+/* What shows plainly there, into a slot that has nothing. */
+int slot_fill(struct slot *slot, struct store_txn *txn, const struct tree_item *item);
 /* Reads the head out of the tree again. */
 int slot_reload(struct slot *slot, struct store_txn *txn, const struct id *version);
 /* Frees it if nothing keeps it. */
@@ -213,7 +222,12 @@ int slot_push_save(struct slot *slot, const struct save *save); /* takes its own
 
 struct folder *folder_get(struct desk *desk, const struct id *id); /* NULL: no memory */
 void folder_touch(struct desk *desk, const struct id *id);
-void slot_wait_as_directory(struct slot *slot); /* slot_wait() calls it: `what` is right by then */
+/* Called when a slot is linked and when nothing is published there any more: it is listed by itself. */
+void slot_note_fresh(struct slot *slot);
+void slot_forget_fresh(struct slot *slot);
+/* The first in its list whose cookie is greater, or NULL. */
+struct slot *fresh_after(const struct folder *folder, uint64_t cookie);
+void slot_wait_as_directory(struct slot *slot); /* slot_wait() calls it: `what` and the id are right by then */
 /* The slot that waits with this directory, or NULL. */
 struct slot *directory_waiting(struct desk *desk, const struct id *directory);
 
@@ -230,6 +244,8 @@ void save_content(const struct save *save, struct content *out);
 /* slot_get() of such a name says so: a slot is for what shows plainly. */
 #define ALIAS (-EREMOTE)
 bool is_alias(const struct tree_item *item, struct desk_slot at);
+/* Is this what the slot is for? Others may stand at the same one. */
+bool slot_is(const struct slot *slot, const struct tree_item *item);
 
 struct thing { /* one of those that may stand at a slot */
 	const struct id *directory;
@@ -242,6 +258,12 @@ int standing_of(struct store_txn *txn, struct desk *desk, const struct thing *th
 int alias_open(struct desk *desk, struct desk_slot at, int flags, uint32_t process, struct handle **out);
 int alias_remove(struct desk *desk, struct desk_slot at, enum what what);
 int alias_rename(struct desk *desk, struct desk_slot from, struct desk_slot to);
+
+/* ---- desk_arrive.c ---- */
+
+bool desk_is_held(struct desk *desk); /* nothing is signed now */
+/* Drops the lock until that is over. True: try again what failed with STORE_HELD. */
+bool desk_wait_hold(struct desk *desk);
 
 /* ---- desk_facts.c: what waits and attributes, in the journal ---- */
 
@@ -304,6 +326,7 @@ struct planned_entry {
 	struct id id;
 	const struct replaced *seen; /* NULL: all that stands there now */
 	size_t seen_count;
+	bool of_version; /* a nothing: no directory goes by it */
 };
 int entries_append(struct store_txn *txn, struct desk *desk, const struct planned_entry *entries, size_t count);
 

@@ -28,7 +28,7 @@ static int sign_move(struct store_txn *txn, struct slot *from, const struct id *
 	if (heads < 0)
 		return heads;
 	entries[count++] = (struct planned_entry){ .directory = &from->folder->id, .name = from->name,
-		.seen = seen, .seen_count = (size_t)seen_count };
+		.seen = seen, .seen_count = (size_t)seen_count, .of_version = from->what == WHAT_VERSION };
 	/* Of the entries of one record the last is the newest: the head stays the head. */
 	for (int i = (heads < MOVED_MAX ? heads : MOVED_MAX) - 1; i >= 0; i--) {
 		if (standing[i].what != from->what ||
@@ -115,10 +115,10 @@ static int move_slot(struct slot *slot, struct folder *folder, const char *name)
 	else
 		store_abort(txn);
 	if (err < 0) {
+		slot->cookie = cookie; /* before it is linked by it */
 		if (slot->folder != old_folder || strcmp(slot->name, old_name) != 0)
 			slot_rename(slot, old_folder, old_name);
 		slot->fact = fact;
-		slot->cookie = cookie;
 		return err;
 	}
 	if (!slot->published && slot->waiting) {
@@ -140,7 +140,8 @@ static int sign_gone(struct store_txn *txn, struct slot *slot)
 	if (count < 0)
 		return count;
 	const struct planned_entry entry = { .directory = &slot->folder->id, .name = slot->name,
-					     .seen = seen, .seen_count = (size_t)count };
+					     .seen = seen, .seen_count = (size_t)count,
+					     .of_version = slot->what == WHAT_VERSION };
 	int err = slot->published ? entries_append(txn, slot->desk, &entry, 1) : 0;
 	if (err == 0)
 		err = fact_forget(txn, slot);
@@ -477,7 +478,7 @@ int desk_rename(struct desk *desk, struct desk_slot from, struct desk_slot to, u
 	desk_lock(desk);
 	do {
 		err = rename_once(desk, from, to, flags, process);
-	} while (err == -ESTALE);
+	} while (err == -ESTALE || (err == STORE_HELD && desk_wait_hold(desk)));
 	desk_unlock(desk);
 	return err;
 }

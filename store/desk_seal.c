@@ -187,6 +187,7 @@ static int add_replaces(struct store_txn *txn, struct desk *desk, struct record 
 		count = REPLACES_MAX / 4;
 	entry->replaces_first = record->replaces_count;
 	for (int i = 0; i < count && record->replaces_count < REPLACES_MAX; i++) {
+		desk->directories_changed += standing[i].what == WHAT_DIRECTORY;
 		if (!wanted || wanted(&standing[i], context))
 			record->replaces[record->replaces_count++] =
 				(struct replaced){ standing[i].record_id, standing[i].index };
@@ -209,6 +210,20 @@ static void add_seen(struct record *record, struct entry *entry, const struct re
 	      compare_replaced);
 }
 
+/* Directories may come or go by this entry itself, apart from what it replaces. 1, 0 or an error. */
+static int changes_directories(struct store_txn *txn, struct desk *desk, const struct planned_entry *entry)
+{
+	if (entry->what == WHAT_VERSION)
+		return 0;
+	if (entry->what == WHAT_DIRECTORY || !entry->of_version)
+		return 1;
+	/* The last document of a directory that nothing names any more takes that with it. */
+	if (id_equal(entry->directory, &desk->self))
+		return 0;
+	int count = tree_placements(txn, &desk->self, entry->directory, NULL, 0);
+	return count < 0 ? count : count == 0;
+}
+
 int entries_append(struct store_txn *txn, struct desk *desk, const struct planned_entry *entries, size_t count)
 {
 	struct record *record = store_txn_record(txn, 0);
@@ -218,7 +233,6 @@ int entries_append(struct store_txn *txn, struct desk *desk, const struct planne
 
 	if (err < 0)
 		return err;
-	desk->directories_changed++;
 	record->field = FIELD_ENTRIES;
 	record->entries.count = (uint32_t)count;
 	record->replaces_count = 0;
@@ -227,7 +241,11 @@ int entries_append(struct store_txn *txn, struct desk *desk, const struct planne
 		put_name(entry, entries[i].directory, entries[i].name);
 		entry->what = entries[i].what;
 		entry->id = entries[i].id;
-		if (entries[i].seen)
+		int changes = changes_directories(txn, desk, &entries[i]);
+		desk->directories_changed += changes > 0;
+		if (changes < 0)
+			err = changes;
+		else if (entries[i].seen)
 			add_seen(record, entry, entries[i].seen, entries[i].seen_count);
 		else
 			err = add_replaces(txn, desk, record, entry, NULL, NULL, &beside_ms);
@@ -384,6 +402,7 @@ static int sign_slot(struct store_txn *txn, struct slot *slot, struct signed_hea
 		entry.what = WHAT_NOTHING;
 		entry.seen = slot->seen;
 		entry.seen_count = slot->seen_count;
+		entry.of_version = slot->what == WHAT_VERSION;
 		if (slot->published && slot->seen_count > 0)
 			err = entries_append(txn, slot->desk, &entry, 1);
 		if (err == 0)
@@ -607,7 +626,7 @@ bool slot_has_text(const struct slot *slot, const struct save *save)
 /* Are its saves signed at once? */
 static bool slot_is_chain(const struct slot *slot)
 {
-	return slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
+	return !desk_is_held(slot->desk) && slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
 }
 
 int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, struct taking *t)
@@ -756,6 +775,9 @@ static int seal_held(struct file *file)
 		}
 		seen_note_save(desk, &file->saver, slot);
 		save_finish(&save);
+		/* Another head came here since it was opened, and was shown. */
+		if (slot->file != file)
+			desk_tell(desk, slot);
 	}
 	if (err == 0)
 		file_sealed(file);

@@ -84,6 +84,8 @@ int desk_set_head(struct desk *desk, struct desk_slot at, const struct id *versi
 	if (strlen(at.name) > NAME_SIZE_MAX)
 		return -ENAMETOOLONG;
 	desk_lock(desk);
+	if (desk_is_held(desk))
+		desk_wait_hold(desk);
 	int err = folder_shows(desk, &at.directory);
 	if (err == 0)
 		err = sign_waiting(desk, at);
@@ -135,6 +137,8 @@ int desk_merge(struct desk *desk, struct desk_slot at, const struct id *parents,
 		return -EINVAL;
 	struct store_batch *batch = store_batch_new(desk->store);
 	desk_lock(desk);
+	if (desk_is_held(desk))
+		desk_wait_hold(desk);
 	int err = batch ? body_write(desk, batch, span_source, &source, size, &body) : -ENOMEM;
 	if (err == 0)
 		err = folder_shows(desk, &at.directory);
@@ -250,9 +254,10 @@ uint64_t desk_tick(struct desk *desk)
 	desk_lock(desk);
 	for (int i = 0; (next_ms = seal_idle(desk, now_ms)) <= now_ms && i < 64; i++)
 		;
-	for (int i = 0; next_due(desk) <= now_ms && i < 64; i++)
+	bool held = desk_is_held(desk);
+	for (int i = 0; !held && next_due(desk) <= now_ms && i < 64; i++)
 		publish_due(desk, now_ms, now_ms);
-	if (next_due(desk) < next_ms)
+	if (!held && next_due(desk) < next_ms)
 		next_ms = next_due(desk);
 	bool sync = now_ms - desk->synced_ms >= JOURNAL_SYNC_MS;
 	if (sync) {
@@ -278,6 +283,8 @@ int desk_publish_all(struct desk *desk)
 	int err = 0, sealed;
 
 	desk_lock(desk);
+	if (desk_is_held(desk))
+		desk_wait_hold(desk);
 	uint64_t now_ms = clock_now_ms(desk->clock);
 	DL_FOREACH_SAFE(desk->files, file, next)
 		if (file->dirty && file->slot && file->flushed && !file->busy) {

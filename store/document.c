@@ -5,21 +5,22 @@
 
 #include "document_rows.h"
 #include "person.h"
+#include "wanted.h"
 
 #define DEVICE_PART 8 /* bytes of the device's id in the order of versions */
 #define SORT_SIZE (8 + DEVICE_PART + 8 + ID_SIZE)
 
 /* ---- rows ---- */
 
-static struct row version_key(uint64_t number)
+static struct row node_key(uint64_t number)
 {
-	return row_of2(0, number);
+	return row_of(number);
 }
 
 static int put_list_row(struct store_txn *txn, uint64_t document, const struct record_row *row,
 			const struct record *record)
 {
-	struct row key = row_of2(document, row->time_ms), value = { .size = 0 };
+	struct row key = row_of2(document, row->time_ms), value = row_none();
 
 	row_bytes(&key, record->voucher.bytes, DEVICE_PART);
 	row_u64_be(&key, row->seq);
@@ -43,6 +44,8 @@ static int put_parents(struct store_txn *txn, const struct record_row *row, cons
 		row_u64(value, parent);
 		struct row child = row_of2(parent, row->number);
 		err = row_put(txn, TABLE_CHILD, &child, NULL);
+		if (err == 0)
+			err = wanted_note_parent(txn, parent);
 		if (err < 0)
 			return err;
 	}
@@ -52,7 +55,7 @@ static int put_parents(struct store_txn *txn, const struct record_row *row, cons
 int document_apply(struct store_txn *txn, const struct record_row *row, const struct record *record)
 {
 	const struct id *id = id_is_zero(&record->version.document) ? &row->id : &record->version.document;
-	struct row key = version_key(row->number), value = { .size = 0 };
+	struct row key = node_key(row->number), value = row_none();
 	uint64_t document;
 
 	int err = store_number_make(txn, NUMBER_DOCUMENT, id, &document);
@@ -66,17 +69,19 @@ int document_apply(struct store_txn *txn, const struct record_row *row, const st
 	row_u8(&value, (uint8_t)record->version.mode);
 	err = put_parents(txn, row, record, &value);
 	if (err == 0)
-		err = row_put(txn, TABLE_VERSION, &key, &value);
+		err = row_put(txn, TABLE_NODE, &key, &value);
 	if (err == 0)
 		err = put_list_row(txn, document, row, record);
+	if (err == 0)
+		err = wanted_note(txn, row, &record->version.content);
 	return err < 0 || row->fresh ? err : tree_apply_version(txn, row, document);
 }
 
 static int get_row(struct store_txn *txn, uint64_t number, struct wire *out)
 {
-	struct row key = version_key(number);
+	struct row key = node_key(number);
 
-	return row_get(txn, TABLE_VERSION, &key, out);
+	return row_get(txn, TABLE_NODE, &key, out);
 }
 
 int document_of_record(struct store_txn *txn, uint64_t record, uint64_t *out_document, uint64_t *out_time_ms)
@@ -172,6 +177,33 @@ bool document_is_leaf(struct store_txn *txn, uint64_t record_number)
 		err = index_range_next(&range);
 	index_range_close(&range);
 	return err == 0;
+}
+
+int document_authors(struct store_txn *txn, const struct id *document, uint64_t *out_logs, size_t count_max)
+{
+	struct index_range range;
+	uint64_t number;
+	size_t count = 0;
+
+	int err = store_number(txn, NUMBER_DOCUMENT, document, &number);
+	if (err < 0)
+		return err == -ENOENT ? 0 : err;
+	struct row prefix = row_of(number);
+	err = row_range(txn, TABLE_VERSION, &prefix, &range);
+	while (err == 0 && count < count_max && (err = index_range_next(&range)) > 0) {
+		struct wire value;
+		wire_init(&value, range.value, range.value_size);
+		wire_bytes(&value, 8 + 8);
+		uint64_t log = wire_u64(&value);
+		size_t i = 0;
+		while (i < count && out_logs[i] != log)
+			i++;
+		if (i == count)
+			out_logs[count++] = log;
+		err = value.failed ? -EBADMSG : 0;
+	}
+	index_range_close(&range);
+	return err < 0 ? err : (int)count;
 }
 
 /* ---- lists ---- */

@@ -6,8 +6,8 @@
  * bytes of the device, seq, record id): one device's saves of one millisecond in the order they were
  * made, and the same order on every node.
  *
- * Rows: TABLE_VERSION (document, time, device 8, seq, record id) -> [record number, size, log, mode],
- * and (0, record number) -> [document, time, id, size, log, mode, parents]; TABLE_CHILD (parent,
+ * Rows: TABLE_VERSION (document, time, device 8, seq, record id) -> [record number, size, log, mode];
+ * TABLE_NODE record number -> [document, time, id, size, log, mode, parents]; TABLE_CHILD (parent,
  * child record numbers).
  *
  * A version's name in `versions/` is `20261122T073104Z-alice-k5xq3m7a.md`: UTC
@@ -52,6 +52,8 @@ bool document_is_leaf(struct store_txn *txn, uint64_t record_number);
 int document_each(struct store_txn *txn, const struct id *person, const struct id *directory,
 		  const char *name, uint64_t after,
 		  int (*visit)(void *context, const struct version_row *row, uint64_t place), void *context);
+/* The logs that have versions of a document, each once, count_max at most: returns how many. Reads all its rows. */
+int document_authors(struct store_txn *txn, const struct id *document, uint64_t *out_logs, size_t count_max);
 int document_count(struct store_txn *txn, const struct id *person, const struct id *directory,
 		   const char *name, uint64_t *out);
 

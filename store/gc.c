@@ -369,12 +369,37 @@ static int replace_segment(struct gc *gc, uint32_t segment)
 	return err;
 }
 
-/* The index names places of the file that was replaced: "moving" stays, and the next start rebuilds it. */
-static void set_stale(struct store *store)
+static int find_moved(void *context, const struct journal_entry *entry)
 {
-	pthread_mutex_lock(&store->write_lock);
-	store->stale = true;
-	pthread_mutex_unlock(&store->write_lock);
+	struct gc *gc = context;
+	struct row row;
+	const uint8_t *value;
+	size_t size;
+	journal_place place;
+
+	/* What stands elsewhere too has its row there. */
+	if (find_row(gc, entry, &row) == 0 && read_row(gc, &row, &value, &size, &place) == 0 &&
+	    place >> 32 == entry->place >> 32)
+		move_row(gc, entry, entry->place);
+	return gc->error;
+}
+
+int gc_mend(struct store *store)
+{
+	struct gc gc = { .store = store };
+
+	int err = txn_new(store, true, &gc.txn);
+	if (err < 0)
+		return err;
+	gc.txn->replaying = true; /* the lock stays the caller's */
+	err = journal_scan_segment(store->journal, store->moved, find_moved, NULL, &gc);
+	if (err == 0)
+		err = index_put(gc.txn->index, TABLE_META, "moving", 6, "0", 1);
+	if (err < 0) {
+		store_abort(gc.txn);
+		return err;
+	}
+	return store_commit(gc.txn);
 }
 
 /* *clean: no segment before this one has dead entries; then whether this is so after it. */
@@ -396,9 +421,8 @@ static int rewrite_segment(struct store *store, uint32_t segment, bool all, bool
 	atomic_store(&store->moving, true);
 	err = replace_segment(&gc, segment);
 	if (err == 0) {
+		store->moved = segment; /* until a commit succeeds; after a kill "moving" makes the next start rebuild it */
 		err = store_commit(gc.txn);
-		if (err < 0)
-			set_stale(store);
 	} else {
 		store_abort(gc.txn);
 	}

@@ -38,8 +38,10 @@ enum table {
 	TABLE_EXTRA,     /* person, parent directory, directory ->  the same, by parent (tree) */
 	TABLE_PATH,      /* person, directory, name, document -> newest time   (tree) */
 	TABLE_VERSION,   /* document, time, record -> row                      (document) */
+	TABLE_NODE,      /* version record -> row, parents                     (document) */
 	TABLE_CHILD,     /* parent record, child record ->                     (document) */
 	TABLE_STAND,     /* document, person, directory, name ->  where its versions stand (tree) */
+	TABLE_WANTED,    /* class, record inverted -> what it lacks; piece, record -> (wanted) */
 	TABLE_SAID,      /* field, subject 32, person -> newest statement      (person) */
 	TABLE_LOCAL,     /* kind, key -> local fact                            (store) */
 	TABLE_COUNT
@@ -48,7 +50,11 @@ enum table {
 struct index;
 struct index_txn;
 
-/* Opens or makes `directory`/index. durable: nothing, MDB_NOSYNC always. */
+/*
+ * Opens or makes `directory`/index; directory_fd stays the caller's, and open. durable: nothing, MDB_NOSYNC always.
+ * When LMDB gives up after a failed write (a full disk), it is opened again as soon as no transaction is
+ * under way; who begins one meanwhile waits for that, for a bounded time: -EIO.
+ */
 int index_open(struct index **out, int directory_fd, struct why *why);
 void index_close(struct index *index); /* syncs first */
 int index_sync(struct index *index);
@@ -97,5 +103,18 @@ int index_range_open_at(struct index_range *range, struct index_txn *txn, enum t
 /* 1: at a row; 0: no more; negative errno. */
 int index_range_next(struct index_range *range);
 void index_range_close(struct index_range *range); /* also for CLEANUP */
+
+/*
+ * Building it anew: until index_gather_end() the large tables are kept in memory and written in order (gather.h).
+ * What was committed between is not whole: the index says so itself until the end, and who finds
+ * it like that makes another. Only of an empty index, while nobody else uses it, outside of transactions. seed: random.
+ */
+int index_gather(struct index *index, uint64_t seed);
+/* Writes the tables whose keys come in order: cheap at any time, and best before a commit. */
+int index_gather_ripe(struct index_txn *txn);
+/* Writes most of it if there is more than so many bytes. */
+int index_gather_limit(struct index *index, size_t size_max);
+int index_gather_end(struct index *index);
+bool index_is_building(struct index_txn *txn);
 
 #endif

@@ -389,10 +389,10 @@ int journal_rollback(struct journal *j, journal_place end)
 			continue;
 		if (number == 0)
 			number = number_at(j, s, keep);
+		if (number == 0) /* the next one would leave a gap */
+			err = -EIO;
 		journal_touch(j, s, keep);
-		int failed = journal_truncate(j, s);
-		if (failed < 0)
-			err = failed;
+		journal_truncate(j, s); /* or before the next append */
 	}
 	if (number && number < j->next_number) {
 		j->entries_appended -= j->next_number - number;

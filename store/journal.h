@@ -96,7 +96,10 @@ struct journal_part { /* one entry to append; its bytes are the spans joined */
  */
 int journal_append(struct journal *j, const struct journal_part *parts, size_t count,
 		   journal_place *out_places);
-/* Takes back the appends since `end` (journal_end() before them). Only legal while no other appended since. */
+/*
+ * Takes back the appends since `end` (journal_end() before them). Only legal while no other appended since.
+ * Where the disk refuses to cut the file, the next append does it first. -EIO: their numbers cannot be given again.
+ */
 int journal_rollback(struct journal *j, journal_place end);
 /* The place of the next append, unless a new segment begins. All entries stand below it. */
 journal_place journal_end(struct journal *j);

@@ -282,6 +282,21 @@ static int open_box(uint8_t seed[SEED_SIZE], const struct key_file *file, const 
 	return err;
 }
 
+int key_load_public(struct id *out, int directory_fd)
+{
+	uint8_t bytes[SEALED_FILE_SIZE + 1];
+	struct key_file file;
+	size_t size = 0;
+
+	int err = read_checked(directory_fd, bytes, sizeof bytes, &size, NULL);
+	if (err == 0)
+		err = decode(&file, bytes, size, NULL);
+	if (err == 0)
+		*out = file.public;
+	sodium_memzero(bytes, sizeof bytes);
+	return err;
+}
+
 int key_load(struct key *out, int directory_fd, const char *passphrase, struct why *why)
 {
 	uint8_t bytes[SEALED_FILE_SIZE + 1]; /* one more shows that it is too long */

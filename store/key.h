@@ -39,6 +39,9 @@ int key_save(const struct key *key, int directory_fd, const char *passphrase,
  */
 int key_load(struct key *out, int directory_fd, const char *passphrase, struct why *why);
 
+/* The public key alone, which stands there unsealed: the device's id. Errors of key_load(). */
+int key_load_public(struct id *out, int directory_fd);
+
 /* Signs label, NUL, message. Messages here are short (ids, pages): they are copied. */
 int key_sign(struct signature *out, const struct key *key, const char *label,
 	     const void *message, size_t size);

@@ -18,7 +18,7 @@ enum { LOG_FORKED = 1 };
 
 static int record_row_put(struct store_txn *txn, const struct record_row *row)
 {
-	struct row key = row_of(row->number), value = { .size = 0 };
+	struct row key = row_of(row->number), value = row_none();
 
 	row_id(&value, &row->id);
 	row_u64(&value, row->place); /* compaction changes it in place: at offset 32 */
@@ -30,7 +30,7 @@ static int record_row_put(struct store_txn *txn, const struct record_row *row)
 	row_u8(&value, row->held ? RECORD_HELD : 0);
 	row_u64(&value, row->prev);
 	txn->hot->last = *row;
-	txn->hot->last.fresh = false;
+	txn->hot->last.fresh = txn->hot->last.made = false;
 	return row_put(txn, TABLE_RECORD, &key, &value);
 }
 
@@ -76,7 +76,7 @@ int log_find_record(struct store_txn *txn, const struct id *id, struct record_ro
 
 static int log_row_put(struct store_txn *txn, const struct log_row *row)
 {
-	struct row key = row_of(row->number), value = { .size = 0 };
+	struct row key = row_of(row->number), value = row_none();
 
 	row_id(&value, &row->device);
 	row_u64(&value, row->records);
@@ -221,22 +221,36 @@ static ssize_t read_exact(struct store_txn *txn, const struct record_row *row, j
 	return id_equal(&id, &row->id) ? size : -EBADMSG;
 }
 
-int log_read_record(struct store_txn *txn, const struct record_row *row, struct record *out,
-		    struct signature *out_signature)
+int log_read_bytes(struct store_txn *txn, const struct record_row *row, uint8_t *buffer,
+		   const uint8_t **out_bytes, struct signature *out_signature)
 {
-	uint8_t *buffer = store_txn_buffer(txn);
 	journal_place moved;
 
-	if (!buffer || !out)
-		return -ENOMEM;
 	ssize_t size = read_exact(txn, row, row->place, buffer);
 	if (size < 0 && place_now(txn, row->number, &moved) == 0 && moved != row->place)
 		size = read_exact(txn, row, moved, buffer);
 	if (size < 0)
 		return (int)size;
-	int err = record_decode(out, buffer + SIGNATURE_SIZE, row->size);
-	if (err == 0 && out_signature)
+	*out_bytes = buffer + SIGNATURE_SIZE;
+	if (out_signature)
 		memcpy(out_signature, buffer, SIGNATURE_SIZE);
+	return 0;
+}
+
+int log_read_record(struct store_txn *txn, const struct record_row *row, struct record *out,
+		    struct signature *out_signature)
+{
+	uint8_t *buffer = store_txn_buffer(txn);
+	struct signature signature;
+	const uint8_t *bytes;
+
+	if (!buffer || !out)
+		return -ENOMEM;
+	int err = log_read_bytes(txn, row, buffer, &bytes, &signature);
+	if (err == 0)
+		err = record_decode(out, bytes, row->size);
+	if (err == 0 && out_signature)
+		*out_signature = signature;
 	return err;
 }
 
@@ -343,7 +357,7 @@ void log_set_tip(struct log_row *log, const struct record_row *row)
 /* The chain row, and the tip if this record is the newest of the branch in effect. */
 static int link_record(struct store_txn *txn, const struct record_row *row, struct log_row *log)
 {
-	struct row key = row_of3(row->log, row->seq, row->number), value = { .size = 0 };
+	struct row key = row_of3(row->log, row->seq, row->number), value = row_none();
 	struct record_row prev;
 	uint8_t flags = 0;
 
@@ -457,6 +471,8 @@ int log_append_after(struct store_txn *txn, struct record *record, uint64_t leas
 	struct signature signature;
 	struct bytes bytes;
 
+	if (store_held_until_ms(store_of(txn)))
+		return STORE_HELD;
 	int err = fill_head(txn, record, least_ms);
 	if (err < 0)
 		return err;
@@ -466,7 +482,7 @@ int log_append_after(struct store_txn *txn, struct record *record, uint64_t leas
 		err = bytes_error(&bytes);
 	if (err == 0) {
 		row = (struct record_row){ .size = (uint32_t)bytes.size, .seq = record->seq,
-					   .time_ms = record->time_ms, .field = record->field };
+					   .time_ms = record->time_ms, .field = record->field, .made = true };
 		record_id(&row.id, bytes.data, bytes.size);
 		err = record_sign(&signature, store_key(store_of(txn)), &row.id);
 	}
@@ -477,6 +493,7 @@ int log_append_after(struct store_txn *txn, struct record *record, uint64_t leas
 		err = take_record(txn, &row, record);
 	if (err < 0)
 		return err;
+	txn->own = true;
 	if (out_id)
 		*out_id = row.id;
 	if (out_number)

@@ -33,6 +33,7 @@ struct record_row {
 	uint64_t prev;       /* record number, 0 at seq 0 */
 	bool held;           /* from the future, not yet applied */
 	bool fresh;          /* as it is taken: nothing ever spoke of it before. Never of a row that was read */
+	bool made;           /* by this node, now. Nor this */
 };
 
 struct log_row {
@@ -62,10 +63,16 @@ int log_find_record(struct store_txn *txn, const struct id *id, struct record_ro
 int log_read_record(struct store_txn *txn, const struct record_row *row, struct record *out,
 		    struct signature *out_signature);
 
+/* The same as it came, into a buffer of RECORD_BUFFER_SIZE; *out_bytes, row->size of them, stand in it. */
+#define RECORD_BUFFER_SIZE (RECORD_SIZE_MAX + sizeof(struct signature))
+int log_read_bytes(struct store_txn *txn, const struct record_row *row, uint8_t *buffer,
+		   const uint8_t **out_bytes, struct signature *out_signature);
+
 /*
  * Signs and appends a record of this device: fills voucher, seq, prev, time and
  * nonce of *record, the caller the rest. The time is the greatest of now, prev's and
- * the newest of the person's other devices. -EINVAL, -EMSGSIZE as record_encode().
+ * the newest of the person's other devices. -EINVAL, -EMSGSIZE as record_encode();
+ * STORE_HELD.
  */
 int log_append(struct store_txn *txn, struct record *record, struct id *out_id, uint64_t *out_number);
 /* The same, with a time of at least least_ms: what is to be the newest of several must not tie with them. */

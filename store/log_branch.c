@@ -21,7 +21,7 @@ int log_chain_flags(struct store_txn *txn, const struct record_row *row, uint8_t
 
 static int flags_put(struct store_txn *txn, const struct record_row *row, uint8_t flags)
 {
-	struct row key = row_of3(row->log, row->seq, row->number), value = { .size = 0 };
+	struct row key = row_of3(row->log, row->seq, row->number), value = row_none();
 
 	row_u8(&value, flags);
 	return row_put(txn, TABLE_CHAIN, &key, &value);
@@ -255,7 +255,7 @@ int log_note_branch(struct store_txn *txn, const struct record_row *statement, u
 		return log_wait(txn, kept, statement->number);
 	if (err < 0)
 		return err;
-	struct row key = row_of3(row.log, UINT64_MAX, statement->number), value = { .size = 0 };
+	struct row key = row_of3(row.log, UINT64_MAX, statement->number), value = row_none();
 	row_u64(&value, kept);
 	err = row_put(txn, TABLE_CHAIN, &key, &value);
 	return err < 0 ? err : log_settle_branch(txn, row.log);

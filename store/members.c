@@ -25,7 +25,7 @@ void members_finish(struct members *members)
 
 int members_note(struct store_txn *txn, const struct record_row *row, uint64_t device, bool on, uint64_t last)
 {
-	struct row key = row_of3(0, row->log, row->number), value = { .size = 0 };
+	struct row key = row_of3(0, row->log, row->number), value = row_none();
 
 	row_u64(&value, device);
 	row_u8(&value, on);

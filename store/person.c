@@ -17,7 +17,7 @@ enum { MEMBER_CLAIMS = 1, MEMBER_RETIRED = 2 };
 
 static int member_put(struct store_txn *txn, uint64_t person, const struct member *member, uint64_t order)
 {
-	struct row key = row_of2(person, member->log), value = { .size = 0 };
+	struct row key = row_of2(person, member->log), value = row_none();
 
 	row_u64(&value, order);
 	row_u64(&value, member->admitted_ms);
@@ -62,7 +62,22 @@ int person_of(struct store_txn *txn, const struct id *device, struct id *out)
 
 int person_self(struct store_txn *txn, struct id *out)
 {
-	return person_of(txn, &store_key(store_of(txn))->public, out);
+	const struct id *device = &store_key(store_of(txn))->public;
+	struct log_row log;
+
+	if (log_get(txn, device, &log) == 0 && log.claim)
+		return store_number_id(txn, NUMBER_ENTITY, log.claim, out);
+	return person_of(txn, device, out);
+}
+
+int person_self_counts(struct store_txn *txn)
+{
+	struct log_row log;
+
+	int err = log_get(txn, &store_key(store_of(txn))->public, &log);
+	if (err < 0)
+		return err == -ENOENT ? 1 : err;
+	return (!log.claim || log.claim == log.person) && log.seq_end == UINT64_MAX;
 }
 
 struct device_list {
@@ -155,7 +170,7 @@ int person_newest_ms(struct store_txn *txn, const struct id *person, uint64_t *o
 
 static struct row said_key(uint64_t field, const struct id *subject)
 {
-	struct row key = { .size = 0 };
+	struct row key = row_none();
 
 	row_u16_be(&key, (uint16_t)field);
 	row_id(&key, subject);
@@ -217,6 +232,35 @@ int person_said_each(struct store_txn *txn, enum field field, const struct id *s
 	return err;
 }
 
+int person_said_by(struct store_txn *txn, const struct id *person, enum field field,
+		   int (*visit)(void *context, const struct id *subject, uint64_t value), void *context)
+{
+	struct row prefix = { .size = 0 };
+	struct index_range range;
+	uint64_t number, value;
+	struct id subject;
+
+	int err = store_number(txn, NUMBER_ENTITY, person, &number);
+	if (err < 0)
+		return err == -ENOENT ? 0 : err;
+	row_u16_be(&prefix, SAID_BY_PERSON);
+	row_u64_be(&prefix, number);
+	row_u16_be(&prefix, (uint16_t)field);
+	err = row_range(txn, TABLE_SAID, &prefix, &range);
+	while (err == 0 && (err = index_range_next(&range)) > 0) {
+		struct wire key;
+		wire_init(&key, range.key + prefix.size, range.key_size - prefix.size);
+		wire_id(&key, &subject);
+		err = wire_finish(&key);
+		if (err == 0)
+			err = person_said(txn, person, field, &subject, &value);
+		if (err == 0)
+			err = visit(context, &subject, value);
+	}
+	index_range_close(&range);
+	return err;
+}
+
 int person_profile(struct store_txn *txn, const struct id *person, struct person_profile *out)
 {
 	static const struct id none;
@@ -256,8 +300,12 @@ static bool statement_of(const struct record *record, struct id *out_subject, ui
 		*out_subject = record->vote.object;
 		*out_value = record->vote.vote;
 		return true;
+	case FIELD_PROFILE:
+		/* That of a device that joins names the person, and says nothing of them. */
+		return record->profile.name.size > 0 || record->profile.about.size > 0 ||
+		       id_is_zero(&record->profile.person);
 	default:
-		return record->field == FIELD_PROFILE;
+		return false;
 	}
 }
 
@@ -298,7 +346,7 @@ static int is_outdone(struct store_txn *txn, const struct row *key, const struct
 static int said_apply(struct store_txn *txn, uint64_t person, const struct record_row *row,
 		      const struct record *record)
 {
-	struct row back = { .size = 0 };
+	struct row back = row_none();
 	struct bytes value;
 	struct id subject;
 	uint64_t said;
@@ -335,14 +383,14 @@ static int said_apply(struct store_txn *txn, uint64_t person, const struct recor
 
 static int said_forget(struct store_txn *txn, uint64_t person)
 {
-	struct row prefix = { .size = 0 };
+	struct row prefix = row_none();
 	struct index_range range;
 	int found;
 
 	row_u16_be(&prefix, SAID_BY_PERSON);
 	row_u64_be(&prefix, person);
 	do {
-		struct row back = { .size = 0 }, key = { .size = 0 };
+		struct row back = row_none(), key = row_none();
 		found = row_range(txn, TABLE_SAID, &prefix, &range);
 		if (found == 0 && (found = index_range_next(&range)) > 0) {
 			row_bytes(&back, range.key, range.key_size);

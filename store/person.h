@@ -43,8 +43,10 @@ struct person_device {
 
 /* The person that this device speaks for (itself, if of its own). */
 int person_of(struct store_txn *txn, const struct id *device, struct id *out);
-/* This node's own. */
+/* This node's own: whom its own profile names, admitted or not. */
 int person_self(struct store_txn *txn, struct id *out);
+/* Do records that this node's device makes now count for that person: admitted, and not retired? 1, 0 or an error. */
+int person_self_counts(struct store_txn *txn);
 /* Fills up to count_max devices in order of admission; returns how many. */
 int person_devices(struct store_txn *txn, const struct id *person, struct person_device *out, size_t count_max);
 /* The greatest time of any record of the person's devices; 0. */
@@ -62,6 +64,10 @@ int person_said(struct store_txn *txn, const struct id *person, enum field field
 /* All persons' statements on a subject: (person, value). */
 int person_said_each(struct store_txn *txn, enum field field, const struct id *subject,
 		     int (*visit)(void *context, const struct id *person, uint64_t value), void *context);
+
+/* What a person has said of this field: subjects, in order; whatever the value. Stops at nonzero and returns it. */
+int person_said_by(struct store_txn *txn, const struct id *person, enum field field,
+		   int (*visit)(void *context, const struct id *subject, uint64_t value), void *context);
 
 /*
  * Called by log.h for each record as it becomes effective. Gives it to tree.h and

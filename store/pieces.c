@@ -12,6 +12,7 @@
 
 #include "store_limits.h"
 #include "store_private.h"
+#include "wanted.h"
 #include "wire.h"
 
 #define TEXT_KEY_SIZE 16
@@ -60,7 +61,7 @@ int piece_row_put(struct store_txn *txn, const struct id *name, const struct id 
 		  uint32_t stored_size, journal_place place)
 {
 	uint8_t key[8], number_value[8];
-	uint64_t number;
+	uint64_t number, next = txn->counters.next[NUMBER_PIECE];
 	struct bytes row;
 
 	int err = store_number_make(txn, NUMBER_PIECE, name, &number);
@@ -78,7 +79,8 @@ int piece_row_put(struct store_txn *txn, const struct id *name, const struct id 
 	if (err < 0)
 		return err;
 	number_be(number_value, number);
-	return index_put(txn->index, TABLE_TEXT, text_id->bytes, TEXT_KEY_SIZE, number_value, sizeof(number_value));
+	err = index_put(txn->index, TABLE_TEXT, text_id->bytes, TEXT_KEY_SIZE, number_value, sizeof(number_value));
+	return err < 0 || number == next ? err : wanted_piece_came(txn, number);
 }
 
 int piece_row_forget(struct store_txn *txn, const struct id *name)
@@ -91,7 +93,8 @@ int piece_row_forget(struct store_txn *txn, const struct id *name)
 		return err;
 	number_be(key, number);
 	/* The text's row may go on naming the number: a look-up finds no row behind it. */
-	return index_delete(txn->index, TABLE_PIECE, key, sizeof(key));
+	err = index_delete(txn->index, TABLE_PIECE, key, sizeof(key));
+	return err < 0 ? err : wanted_piece_dropped(txn, number);
 }
 
 bool store_has_piece(struct store_txn *txn, const struct id *name)
@@ -187,28 +190,34 @@ static int later_find_text(struct store *store, const struct id *text_id, struct
 	return later != NULL;
 }
 
-/* One look-up and read: -EAGAIN if something else stands at the place. */
+/* -EAGAIN if something else stands at the place. */
+static ssize_t read_row(struct store *store, const struct id *name, const struct piece_row *row, uint8_t *buffer,
+			size_t buffer_size)
+{
+	struct id found;
+	uint8_t kind;
+
+	ssize_t size = journal_read(store->journal, row->place, &kind, buffer, buffer_size);
+	if (size < 0 && size != -EBADMSG && size != -ENOENT && size != -EMSGSIZE)
+		return size;
+	if (size != (ssize_t)(ID_SIZE + row->stored_size) || kind != KIND_PIECE)
+		return -EAGAIN;
+	id_of_bytes(&found, buffer + ID_SIZE, row->stored_size);
+	return id_equal(&found, name) ? (ssize_t)row->stored_size : -EAGAIN;
+}
+
+/* One look-up and read. */
 static ssize_t try_get(struct store *store, const struct id *name, uint8_t *buffer, size_t buffer_size)
 {
 	struct store_txn *txn;
 	struct piece_row row;
-	struct id found;
-	uint8_t kind;
 
 	int err = store_begin(store, false, &txn);
 	if (err < 0)
 		return err;
 	err = row_find(txn, name, &row);
 	store_abort(txn);
-	if (err < 0)
-		return err;
-	ssize_t size = journal_read(store->journal, row.place, &kind, buffer, buffer_size);
-	if (size < 0 && size != -EBADMSG && size != -ENOENT && size != -EMSGSIZE)
-		return size;
-	if (size != (ssize_t)(ID_SIZE + row.stored_size) || kind != KIND_PIECE)
-		return -EAGAIN;
-	id_of_bytes(&found, buffer + ID_SIZE, row.stored_size);
-	return id_equal(&found, name) ? (ssize_t)row.stored_size : -EAGAIN;
+	return err < 0 ? err : read_row(store, name, &row, buffer, buffer_size);
 }
 
 ssize_t pieces_get(void *context, const struct id *name, uint8_t *out, size_t out_size)
@@ -316,7 +325,16 @@ static ssize_t txn_get(void *context, const struct id *name, uint8_t *out, size_
 		memcpy(out, txn->bytes.data + p->offset + ID_SIZE, p->size - ID_SIZE);
 		return (ssize_t)(p->size - ID_SIZE);
 	}
-	return pieces_get(txn->store, name, out, out_size);
+	/* A row of this transaction's own nobody else sees yet. */
+	uint8_t buffer[ID_SIZE + PIECE_STORED_MAX];
+	ssize_t size = read_row(txn->store, name, &row, buffer, sizeof(buffer));
+	if (size == -EAGAIN)
+		return pieces_get(txn->store, name, out, out_size);
+	if (size > (ssize_t)out_size)
+		return -EMSGSIZE;
+	if (size > 0)
+		memcpy(out, buffer + ID_SIZE, (size_t)size);
+	return size;
 }
 
 struct piece_store store_txn_pieces(struct store_txn *txn)

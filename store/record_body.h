@@ -11,8 +11,6 @@
 #include "cbor.h"
 #include "record.h"
 
-#define NUMBER_MAX ((1ull << 53) - 1) /* every number without a bound of its own: exact in any language */
-
 struct record_kind {
 	uint64_t field;
 	const char *name;

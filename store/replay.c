@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "file.h"
@@ -12,11 +13,14 @@
 #include "store_private.h"
 #include "wire.h"
 
-#define INDEX_FORMAT "mootfs index 1" /* another text: built anew */
+#define INDEX_FORMAT "mootfs index 3" /* another text: built anew */
 #define STATE_PATH "index/state"
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 #define BATCH_ENTRIES 6000            /* applied in one transaction: at a million records each touches a page of its own, in memory */
+#define RIPE_ENTRIES 1000             /* after which rows that came in order are written: the caches of the processor hold so many */
 #define BATCH_SIZE (32u * 1024 * 1024)
+#define GATHER_SIZE_MAX (512ull * 1024 * 1024) /* of rows in memory while the index is built anew: half a million records */
+#define GATHER_PART 4                         /* and at most such a part of the machine's memory */
 
 struct replay {
 	struct store *store;
@@ -25,6 +29,7 @@ struct replay {
 	size_t pending_entries, pending_size;
 	uint64_t done, total;
 	journal_place end;
+	size_t gather_max; /* 0: rows go straight to their tables */
 };
 
 static void read_boot_id(char out[40])
@@ -82,6 +87,11 @@ bool replay_power_was_cut(const struct store *store)
 	return left == LEFT_BY_ANOTHER_BOOT || left == LEFT_UNKNOWN;
 }
 
+bool replay_was_closed(const struct store *store)
+{
+	return read_state(store) == LEFT_CLOSED;
+}
+
 /* May what is there be opened? */
 static bool state_is_usable(const struct store *store)
 {
@@ -98,7 +108,7 @@ static bool index_is_usable(struct store *store)
 
 	if (index_begin(store->index, false, &txn) < 0)
 		return false;
-	bool usable = !meta_is(txn, "moving", "1") && counters_load(store, txn, &counters) == 0 &&
+	bool usable = !meta_is(txn, "moving", "1") && !index_is_building(txn) && counters_load(store, txn, &counters) == 0 &&
 		      counters.covered <= journal_end(store->journal);
 	index_abort(txn);
 	return usable;
@@ -124,11 +134,15 @@ static int replay_begin(struct replay *r)
 static int replay_commit(struct replay *r)
 {
 	struct store_txn *txn = r->txn;
+	int err = r->gather_max ? index_gather_ripe(txn->index) : 0;
 
 	r->txn = NULL;
 	r->pending_entries = r->pending_size = 0;
 	txn->counters.covered = r->end;
-	return store_commit(txn);
+	if (err == 0)
+		return store_commit(txn);
+	store_abort(txn);
+	return err;
 }
 
 static int apply_piece(struct store_txn *txn, const struct journal_entry *entry)
@@ -186,13 +200,32 @@ static int visit(void *context, const struct journal_entry *entry)
 	r->pending_entries++;
 	r->pending_size += entry->size;
 	r->done += entry->size + JOURNAL_HEAD_SIZE;
+	if (r->gather_max && r->pending_entries % RIPE_ENTRIES == 0) {
+		err = index_gather_ripe(r->txn->index);
+		if (err < 0)
+			return err;
+	}
 	if (r->pending_entries < BATCH_ENTRIES && r->pending_size < BATCH_SIZE)
 		return 0;
 	err = replay_commit(r);
+	if (err == 0 && r->gather_max)
+		err = index_gather_limit(r->store->index, r->gather_max);
 	if (err == 0)
 		err = replay_begin(r);
 	if (err == 0 && r->options->progress)
 		r->options->progress(r->options->progress_context, r->done < r->total ? r->done : r->total, r->total);
+	return err;
+}
+
+/* There is nothing in the index yet. */
+static int gather(struct replay *r)
+{
+	uint64_t seed, memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / GATHER_PART;
+
+	clock_random(&r->store->clock, &seed, sizeof(seed));
+	int err = index_gather(r->store->index, seed);
+	if (err == 0)
+		r->gather_max = memory < GATHER_SIZE_MAX ? memory : GATHER_SIZE_MAX;
 	return err;
 }
 
@@ -205,10 +238,11 @@ static int replay_tail(struct store *store, const struct store_options *options)
 		return 0;
 	journal_stats(store->journal, &stats);
 	r.total = stats.bytes;
-	int err = replay_begin(&r);
-	if (err < 0)
-		return err;
-	err = journal_scan(store->journal, store->counters.covered, visit, NULL, &r);
+	int err = r.end == 0 ? gather(&r) : 0;
+	if (err == 0)
+		err = replay_begin(&r);
+	if (err == 0)
+		err = journal_scan(store->journal, r.end, visit, NULL, &r);
 	if (err < 0) {
 		if (r.txn)
 			store_abort(r.txn);
@@ -216,6 +250,8 @@ static int replay_tail(struct store *store, const struct store_options *options)
 	}
 	r.end = journal_end(store->journal);
 	err = replay_commit(&r);
+	if (err == 0 && r.gather_max)
+		err = index_gather_end(store->index);
 	if (err == 0 && options->progress)
 		options->progress(options->progress_context, r.total, r.total);
 	return err;

@@ -125,6 +125,7 @@ static int open_parts(struct store *store, const struct store_options *options, 
 
 	if (!options->create && fstatat(store->fd, "journal", &st, 0) < 0)
 		return why_set(why, -ENOENT, "%s has no journal; make one with `moot init`", store->path);
+	store->was_closed = replay_was_closed(store);
 	int err = journal_open(&store->journal, store->fd, replay_power_was_cut(store), why);
 	if (err < 0)
 		return err;
@@ -184,7 +185,7 @@ int store_close(struct store *store)
 		return 0;
 	if (store->journal)
 		err = journal_close(store->journal);
-	if (store->index && !store->stale && err == 0)
+	if (store->index && !store->stale && !store->moved && err == 0)
 		err = replay_mark_closed(store);
 	index_close(store->index);
 	piece_cache_free(store->cache);
@@ -235,6 +236,23 @@ const struct piece_store *store_pieces(struct store *store)
 uint64_t store_next_cookie(struct store *store)
 {
 	return atomic_fetch_add(&store->cookie, 1) + 1;
+}
+
+bool store_was_closed(const struct store *store)
+{
+	return store->was_closed;
+}
+
+void store_hold_signing(struct store *store, uint64_t until_ms)
+{
+	atomic_store(&store->held_until_ms, until_ms);
+}
+
+uint64_t store_held_until_ms(struct store *store)
+{
+	uint64_t until_ms = atomic_load(&store->held_until_ms);
+
+	return until_ms && clock_now_ms(&store->clock) < until_ms ? until_ms : 0;
 }
 
 int store_counts(struct store *store, struct store_counts *out)

@@ -20,6 +20,7 @@
 #ifndef STORE_H
 #define STORE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -47,6 +48,7 @@ enum local_kind {
 	LOCAL_ATTR = 2,    /* key directory id, name -> attributes (desk.h) */
 	LOCAL_CONFIG = 3,  /* key name -> value */
 	LOCAL_PENDING = 4, /* key directory id, name -> what waits there (desk.h) */
+	LOCAL_NET = 5,     /* the network's: addresses, receipts (net/) */
 };
 
 /* Kinds of TABLE_NUMBER. */
@@ -77,8 +79,17 @@ int store_close(struct store *store);
 
 /* $MOOT_HOME, else $XDG_DATA_HOME/moot, else ~/.local/share/moot, as an absolute path. -ENOENT: none is known. */
 int store_default_path(char *out, size_t out_size);
+/*
+ * Until then (now_ms clock; 0: no more) nothing is signed here: log_append() fails with STORE_HELD. For a folder
+ * that may have signed more than it knows of (a backup), while peers are asked.
+ */
+#define STORE_HELD (-EINPROGRESS)
+void store_hold_signing(struct store *store, uint64_t until_ms);
+uint64_t store_held_until_ms(struct store *store); /* 0: it is not held, or no more */
 /* Who holds it: pid (0: nobody) and the mount point it wrote, if any. Does not open. */
 int store_holder(const char *path, int *out_pid, char *out_mount, size_t mount_size);
+/* Was it closed, when it was opened? Else its program was killed, or it is a copy of a folder in use. */
+bool store_was_closed(const struct store *store);
 /* Written to the lock for others to read. */
 int store_set_mount(struct store *store, const char *mount_point);
 
@@ -100,10 +111,18 @@ int store_commit(struct store_txn *txn);
 void store_abort(struct store_txn *txn); /* takes NULL; ends a read */
 struct index_txn *store_index(struct store_txn *txn);
 struct store *store_of(struct store_txn *txn);
+/* All that this transaction sees stands in the journal below this place. Read transactions. */
+journal_place store_txn_covered(struct store_txn *txn);
 /* This node's own clock reading of the transaction: one value throughout. */
 uint64_t store_txn_time_ms(const struct store_txn *txn);
 /* A scratch record for decoding, one a transaction: `index` 0 or 1. Contents last until the next use. */
 struct record *store_txn_record(struct store_txn *txn, unsigned index);
+
+/*
+ * Called after each commit that appended records of this node's own device, on the thread that committed, with a lock
+ * of the store held: it must not call the store. NULL: nobody. One at a time.
+ */
+void store_on_append(struct store *store, void (*appended)(void *context), void *context);
 
 /* What tree.h keeps for the length of a write transaction. */
 struct tree_dirty;
@@ -203,6 +222,7 @@ int store_gc(struct store *store, bool all, struct gc_report *out);
 
 struct verify_report {
 	uint64_t records, pieces, signatures, logs, bytes;
+	uint64_t missing; /* pieces of other devices' versions that are not here: no findings */
 	uint64_t bad; /* findings told */
 };
 /*

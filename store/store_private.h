@@ -51,10 +51,15 @@ struct store {
 	struct later later[LATER_MAX]; /* changed under write_lock too */
 	size_t later_count, later_size;
 	struct txn_buffers buffers[BUFFERS_KEPT];
+	void (*on_append)(void *context);
+	void *on_append_context;
 	atomic_uint_least64_t cookie;
+	bool was_closed; /* before it was opened */
+	atomic_uint_least64_t held_until_ms; /* nothing is signed before */
 	unsigned batches;           /* under write_lock: alive; what they name is needed */
 	atomic_bool moving;         /* a segment is being replaced: places may be of either file */
-	bool stale; /* under write_lock: the index fell behind the journal; writing is refused */
+	bool stale; /* under write_lock: index and journal do not fit; writing is refused until the next start */
+	uint32_t moved; /* under write_lock: a segment was replaced and the index does not know it yet; 0: none */
 };
 
 struct planned {
@@ -91,6 +96,7 @@ struct store_txn {
 	struct tree_dirty tree;
 	struct txn_buffers buffers;
 	struct hot *hot; /* of a write transaction */
+	bool own;   /* it has records of this node's own device */
 	bool later; /* it has applied what store->later holds */
 };
 
@@ -128,10 +134,16 @@ int local_encode(struct bytes *out, enum local_kind kind, const void *key, size_
 /* Applies them. */
 int local_apply(struct store_txn *txn, const uint8_t *bytes, size_t size, journal_place place);
 
+/* ---- gc.c ---- */
+
+/* The index learns the places in store->moved. Under write_lock, outside of transactions. */
+int gc_mend(struct store *store);
+
 /* ---- replay.c ---- */
 
 /* Did the machine stop while the folder was in use? Asked before the journal is opened. */
 bool replay_power_was_cut(const struct store *store);
+bool replay_was_closed(const struct store *store);
 /* Brings the index up to the journal; builds it anew where asked or needed. */
 /* The index is whole on disk: the next start may use it whatever boot it is. */
 int replay_mark_closed(struct store *store);

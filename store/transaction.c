@@ -52,6 +52,13 @@ int counters_save(struct store_txn *txn)
 	return index_put(txn->index, TABLE_META, COUNTERS_KEY, strlen(COUNTERS_KEY), buffer, sizeof(buffer));
 }
 
+journal_place store_txn_covered(struct store_txn *txn)
+{
+	struct counters counters;
+
+	return counters_load(txn->store, txn->index, &counters) == 0 ? counters.covered : 0;
+}
+
 static void buffers_take(struct store *store, struct txn_buffers *out)
 {
 	pthread_mutex_lock(&store->small_lock);
@@ -227,7 +234,9 @@ int store_begin(struct store *store, bool write, struct store_txn **out)
 		return txn_new(store, false, out);
 
 	pthread_mutex_lock(&store->write_lock);
-	int err = store->stale ? -EIO : make_room(store);
+	int err = store->stale ? -EIO : store->moved ? gc_mend(store) : 0;
+	if (err == 0)
+		err = make_room(store);
 	if (err == 0)
 		err = txn_new(store, true, &txn);
 	if (err == 0)
@@ -286,6 +295,23 @@ static int write_planned(struct store_txn *txn)
 	return err;
 }
 
+void store_on_append(struct store *store, void (*appended)(void *context), void *context)
+{
+	pthread_mutex_lock(&store->small_lock);
+	store->on_append = appended;
+	store->on_append_context = context;
+	pthread_mutex_unlock(&store->small_lock);
+}
+
+/* Under the lock: who stops listening may be gone right after. */
+static void tell_appended(struct store *store)
+{
+	pthread_mutex_lock(&store->small_lock);
+	if (store->on_append)
+		store->on_append(store->on_append_context);
+	pthread_mutex_unlock(&store->small_lock);
+}
+
 int store_commit(struct store_txn *txn)
 {
 	struct store *store = txn->store;
@@ -314,16 +340,19 @@ int store_commit(struct store_txn *txn)
 		index_abort(txn->index);
 	if (err == 0) {
 		store->counters = txn->counters;
+		store->moved = 0;
 		pthread_mutex_lock(&store->small_lock);
 		if (txn->later)
 			later_drop(store);
 		pthread_mutex_unlock(&store->small_lock);
 	} else if (written && journal_rollback(store->journal, before) < 0)
 		store->stale = true; /* the index is behind: the next start replays it */
-	bool locked = !txn->replaying;
+	bool locked = !txn->replaying, own = txn->own && err == 0;
 	txn_free(txn);
 	if (locked)
 		pthread_mutex_unlock(&store->write_lock);
+	if (own)
+		tell_appended(store);
 	return err;
 }
 

@@ -77,7 +77,7 @@ static void note_cookie(struct store_txn *txn, uint64_t cookie)
 
 int tree_keep_cookie(struct store_txn *txn)
 {
-	struct row key = { .size = 0 }, value = { .size = 0 };
+	struct row key = row_none(), value = row_none();
 	uint64_t cookie = txn->hot->cookie;
 	struct wire w;
 
@@ -98,7 +98,7 @@ int tree_keep_cookie(struct store_txn *txn)
 /* The row that lists a slot; another cookie if some other slot has taken it meanwhile. */
 static int list_slot(struct store_txn *txn, const struct slot_name *name, struct slot *slot)
 {
-	struct row value = { .size = 0 };
+	struct row value = row_none();
 	struct wire w;
 
 	row_bytes(&value, name->name, name->size);
@@ -191,8 +191,10 @@ static int save_change(struct store_txn *txn, const struct view *view, struct ch
 {
 	struct row order = row_of3(c->name.person, c->name.directory, c->slot.cookie);
 
-	if (!c->slot.cookie)
-		c->slot.cookie = hinted_cookie(txn, &c->name);
+	/* What comes to a name where nothing was listed has been listed as waiting: it keeps that place. */
+	const uint64_t hinted = c->existed ? 0 : hinted_cookie(txn, &c->name);
+	if (hinted)
+		c->slot.cookie = hinted;
 	int err = 0;
 	if (lists(&c->slot))
 		err = list_slot(txn, &c->name, &c->slot);
@@ -202,6 +204,7 @@ static int save_change(struct store_txn *txn, const struct view *view, struct ch
 		err = slot_save(txn, &c->name, &c->slot);
 	if (err == 0)
 		err = save_contents(txn, view, c, time_ms);
+	settle_tell(txn, &c->name);
 	return err < 0 ? err : save_stands(txn, c);
 }
 
@@ -236,7 +239,7 @@ static int touch_directory(struct application *a, uint64_t directory)
 	if (!plain)
 		settle_mark(a->txn, a->view.person);
 	a->touched[a->touched_count++] = directory;
-	return 0;
+	return settle_tell_placements(a->txn, a->view.person, directory);
 }
 
 static int check_touched(struct application *a)
@@ -247,6 +250,9 @@ static int check_touched(struct application *a)
 			return plain;
 		if (!plain)
 			settle_mark(a->txn, a->view.person);
+		int err = settle_tell_placements(a->txn, a->view.person, a->touched[i]);
+		if (err < 0)
+			return err;
 	}
 	return 0;
 }
@@ -327,7 +333,7 @@ static int resolve(struct application *a, const struct entry *entry, uint32_t in
 
 static int raise_time(struct store_txn *txn, enum table table, const struct row *key, uint64_t time_ms)
 {
-	struct row value = { .size = 0 };
+	struct row value = row_none();
 	struct wire w;
 
 	int err = row_get(txn, table, key, &w);
@@ -351,7 +357,7 @@ static struct row waiting_key(uint64_t version, const struct slot_name *name)
 static int put_path(struct store_txn *txn, const struct slot_name *name, uint64_t document, uint64_t time_ms,
 		    uint64_t placed_ms)
 {
-	struct row key = slot_key(name), value = { .size = 0 };
+	struct row key = slot_key(name), value = row_none();
 	uint64_t last_ms = 0, last_placed_ms = 0;
 	struct wire w;
 
@@ -493,8 +499,10 @@ int tree_apply_place(struct store_txn *txn, const struct id *id)
 	uint64_t directory;
 
 	int err = store_number(txn, NUMBER_DIRECTORY, id, &directory);
-	if (err == 0)
+	if (err == 0) {
 		store_txn_tree(txn)->all = true;
+		settle_tell(txn, &(struct slot_name){ .name = "" });
+	}
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -532,7 +540,7 @@ static int version_came(struct store_txn *txn, const struct record_row *row, uin
 static int take_waiting(struct store_txn *txn, uint64_t version, char name[NAME_SIZE_MAX], struct slot_name *out,
 			uint64_t *out_ms)
 {
-	struct row prefix = row_of2(0, version), key = { .size = 0 };
+	struct row prefix = row_of2(0, version), key = row_none();
 	struct index_range range;
 	struct wire w, value;
 
@@ -587,7 +595,7 @@ static int each_row(struct store_txn *txn, enum table table, uint64_t person,
 	int found;
 
 	do {
-		struct row next = { .size = 0 };
+		struct row next = row_none();
 		found = row_range_at(txn, table, 8, &key, false, &range);
 		if (found == 0 && (found = index_range_next(&range)) > 0) {
 			row_bytes(&next, range.key, range.key_size);
@@ -686,5 +694,6 @@ int tree_forget_person(struct store_txn *txn, const struct id *person)
 	for (size_t i = 0; err == 0 && i < sizeof(whole) / sizeof(whole[0]); i++)
 		err = row_delete_prefix(txn, whole[i], &prefix);
 	settle_mark(txn, number);
+	settle_tell(txn, &(struct slot_name){ .person = number, .name = "" });
 	return err;
 }

@@ -132,6 +132,12 @@ struct tree_dirty {
 	bool all;        /* more persons than fit */
 	size_t count;
 	uint64_t persons[TREE_DIRTY_MAX]; /* numbers */
+	/*
+	 * Told of each slot where something else may show, by the numbers of person and directory (name of size 0: all of the
+	 * person; person 0: everything). May be NULL. Who sets it calls tree_settle() before the commit to hear all.
+	 */
+	void (*changed)(void *context, uint64_t person, uint64_t directory, const char *name, size_t name_size);
+	void *context;
 	size_t hint_count;
 	struct tree_hint {
 		uint64_t person, directory, cookie;

@@ -165,7 +165,7 @@ int entry_get(struct store_txn *txn, const struct slot_name *name, uint64_t time
 
 int entry_put(struct store_txn *txn, const struct slot_name *name, const struct entry_row *entry)
 {
-	struct row key = entry_key(name, entry->time_ms, entry->record, entry->index), value = { .size = 0 };
+	struct row key = entry_key(name, entry->time_ms, entry->record, entry->index), value = row_none();
 
 	row_u8(&value, (uint8_t)entry->what);
 	row_u64(&value, entry->dead_ms);
@@ -240,7 +240,7 @@ static struct row placed_key(uint64_t person, uint64_t directory, bool standing,
 int placed_put(struct store_txn *txn, const struct slot_name *name, uint64_t directory, bool standing,
 	       const struct slot_item *item)
 {
-	struct row key = placed_key(name->person, directory, standing, item), value = { .size = 0 };
+	struct row key = placed_key(name->person, directory, standing, item), value = row_none();
 
 	row_u64(&value, name->directory);
 	row_u64(&value, item->record);
@@ -294,7 +294,7 @@ int contents_get(struct store_txn *txn, uint64_t person, uint64_t directory, str
 
 int contents_put(struct store_txn *txn, uint64_t person, uint64_t directory, const struct contents *contents)
 {
-	struct row key = row_of3(person, directory, 0), value = { .size = 0 };
+	struct row key = row_of3(person, directory, 0), value = row_none();
 
 	row_u64(&value, contents->versions);
 	row_u64(&value, contents->directories);

@@ -167,6 +167,9 @@ int settle_find(const struct view *view, struct relocation **out);
 void relocations_free(struct relocation **relocations);
 /* Something may show at another place than before: tree_settle() looks at the whole person. */
 void settle_mark(struct store_txn *txn, uint64_t person);
+/* Something else may show in a slot; at every name where this directory stands. */
+void settle_tell(struct store_txn *txn, const struct slot_name *name);
+int settle_tell_placements(struct store_txn *txn, uint64_t person, uint64_t directory);
 /* 1: its parents lead to a root and neither it nor they are relocated, or it has no place and nothing is in it. */
 int settle_is_plain(const struct view *view, uint64_t directory);
 int relocation_read(const uint8_t *value, size_t size, struct placement *out);

@@ -274,7 +274,7 @@ int relocation_read(const uint8_t *value, size_t size, struct placement *out)
 static int relocation_put(struct store_txn *txn, uint64_t person, const struct relocation *relocation)
 {
 	const struct placement *at = &relocation->at;
-	struct row shown = row_of2(person, relocation->directory), value = { .size = 0 };
+	struct row shown = row_of2(person, relocation->directory), value = row_none();
 	struct row extra = row_of3(person, at->parent, relocation->directory);
 
 	row_u64(&value, at->parent);
@@ -286,6 +286,80 @@ static int relocation_put(struct store_txn *txn, uint64_t person, const struct r
 	row_bytes(&value, at->name, strlen(at->name));
 	int err = row_put(txn, TABLE_SHOWN, &shown, &value);
 	return err < 0 ? err : row_put(txn, TABLE_EXTRA, &extra, &value);
+}
+
+/* ---- who listens ---- */
+
+void settle_tell(struct store_txn *txn, const struct slot_name *name)
+{
+	const struct tree_dirty *dirty = store_txn_tree(txn);
+
+	if (dirty->changed)
+		dirty->changed(dirty->context, name->person, name->directory, name->name, name->size);
+}
+
+static void tell_place(struct store_txn *txn, uint64_t person, const struct placement *at)
+{
+	settle_tell(txn, &(struct slot_name){ person, at->parent, at->name, strlen(at->name) });
+}
+
+int settle_tell_placements(struct store_txn *txn, uint64_t person, uint64_t directory)
+{
+	struct row prefix = row_of2(directory, person);
+	struct index_range range;
+	struct placement at;
+	bool standing;
+
+	if (!store_txn_tree(txn)->changed)
+		return 0;
+	int err = row_range(txn, TABLE_PLACED, &prefix, &range);
+	while (err == 0 && (err = index_range_next(&range)) > 0) {
+		err = placed_read(&range, &at, &standing);
+		if (err == 0 && standing)
+			tell_place(txn, person, &at);
+	}
+	index_range_close(&range);
+	return err;
+}
+
+/* A directory shows against its entries where it did not, or no more, or elsewhere. */
+static int tell_relocation(const struct view *view, uint64_t directory, const struct placement *before,
+			   const struct placement *after)
+{
+	if (before && after && before->parent == after->parent && strcmp(before->name, after->name) == 0)
+		return 0;
+	if (before)
+		tell_place(view->txn, view->person, before);
+	if (after)
+		tell_place(view->txn, view->person, after);
+	return settle_tell_placements(view->txn, view->person, directory);
+}
+
+/* Before the rows are made anew. */
+static int tell_relocations(const struct view *view, struct relocation *found)
+{
+	struct row prefix = row_of(view->person);
+	struct relocation *relocation, *next;
+	struct index_range range;
+	struct placement at;
+
+	if (!store_txn_tree(view->txn)->changed)
+		return 0;
+	int err = row_range(view->txn, TABLE_SHOWN, &prefix, &range);
+	while (err == 0 && (err = index_range_next(&range)) > 0) {
+		struct wire key;
+		wire_init(&key, range.key + 8, range.key_size - 8);
+		uint64_t directory = wire_u64_be(&key);
+		HASH_FIND(hh, found, &directory, sizeof(directory), relocation);
+		err = relocation_read(range.value, range.value_size, &at);
+		if (err == 0)
+			err = tell_relocation(view, directory, &at, relocation ? &relocation->at : NULL);
+	}
+	index_range_close(&range);
+	HASH_ITER(hh, found, relocation, next)
+		if (err == 0 && (err = view_relocation(view, relocation->directory, &at)) == -ENOENT)
+			err = tell_relocation(view, relocation->directory, NULL, &relocation->at);
+	return err;
 }
 
 static int settle_person(struct store_txn *txn, uint64_t person)
@@ -303,6 +377,8 @@ static int settle_person(struct store_txn *txn, uint64_t person)
 		err = store_number_make(txn, NUMBER_DIRECTORY, &id, &view.root);
 	if (err == 0)
 		err = settle_find(&view, &found);
+	if (err == 0)
+		err = tell_relocations(&view, found);
 	if (err == 0)
 		err = row_delete_prefix(txn, TABLE_SHOWN, &prefix);
 	if (err == 0)
@@ -356,10 +432,15 @@ int tree_settle(struct store_txn *txn)
 void settle_mark(struct store_txn *txn, uint64_t person)
 {
 	struct tree_dirty *dirty = store_txn_tree(txn);
+	uint64_t root;
+	struct id id;
 
 	for (size_t i = 0; i < dirty->count; i++)
 		if (dirty->persons[i] == person)
 			return;
+	/* The root gets its number now: at the commit is another time when replaying. settle_person() sees to errors. */
+	if (store_number_id(txn, NUMBER_ENTITY, person, &id) == 0)
+		store_number_make(txn, NUMBER_DIRECTORY, &id, &root);
 	if (dirty->count == TREE_DIRTY_MAX)
 		dirty->all = true;
 	else

@@ -2,6 +2,9 @@
 #ifndef STORE_LIMITS_H
 #define STORE_LIMITS_H
 
+/* Every number in CBOR without a bound of its own: exact in any language. */
+#define NUMBER_MAX ((1ull << 53) - 1)
+
 /* A record travels whole and is judged whole; 64 KiB is one page of pieces and keeps evidence under 128 KiB. */
 #define RECORD_SIZE_MAX (64 * 1024)
 

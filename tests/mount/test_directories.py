@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import random
 import subprocess
@@ -123,10 +124,17 @@ def test_removing_all_while_listing(folder):
     os.rmdir(folder)
 
 
+def processor_s(pid):
+    """What a program has used of the processor: unlike the clock, other work on the machine changes it little."""
+    with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as stat:
+        fields = stat.read().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
 @pytest.mark.limit(1800)
-def test_many_names(folder):
+def test_many_names(folder, shared_mount):
     began = time.monotonic()
-    told = []
+    told, used = [], [processor_s(shared_mount.pid)]
 
     def lap(what):
         nonlocal began
@@ -135,10 +143,16 @@ def test_many_names(folder):
         began = now
 
     names = [f'document {turn}.md' for turn in range(MANY)]
-    for name in names:
+    for turn, name in enumerate(names, 1):
         with opened(os.path.join(folder, name), os.O_CREAT | os.O_EXCL | os.O_WRONLY) as number:
             os.write(number, name.encode())
+        if turn % (MANY // 10) == 0:
+            used.append(processor_s(shared_mount.pid))
     lap('create')
+    tenths = [(after - before) / (MANY // 10) * 1e6 for before, after in itertools.pairwise(used)]
+    told.append('processor by tenths ' + ' '.join(f'{tenth:.0f}' for tenth in tenths) + ' us each')
+    # Cost grows with the change. Of few names the first tenth is too short to compare with.
+    assert not LONG or max(tenths[-3:]) < 3 * min(tenths[:3]) + 100, told
     assert sorted(os.listdir(folder)) == sorted(names)
     lap('list')
     with os.scandir(folder) as entries:

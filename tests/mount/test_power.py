@@ -2,7 +2,9 @@
 
 One run of the program is recorded: every write and flush below the data folder. Then states are built that a disk may
 hold at any moment of it (disk_states.py says what it may), and each is verified, opened, used and opened again
-(tests/power/state_check.c). MOOT_LONG=1: the power is cut between any two calls, and in a journal of two segments.
+(tests/power/state_check.c). MOOT_LONG=1: the power is cut between any two calls, TURNS times with another seed each;
+and in a second recording, which fills a segment, at the calls about the beginning of the next one and about flushes,
+and at some of the others (a state of it is 70 MB, so not at all of them). Both together take 10 to 30 minutes.
 MOOT_POWER_STATE=cut,seed checks a single one again, and keeps it.
 """
 import collections
@@ -24,6 +26,9 @@ from disk_states import ALONE, DROP, KEEP, MIXED, ORDERED, TORN, ZERO
 
 HOWS = (DROP, KEEP, ZERO, TORN, MIXED, MIXED)
 SAMPLE = 150
+TURNS = 3 if LONG else 1
+NEAR = 25  # calls before and after the beginning of a segment
+LARGE_STATES = 700  # at most, of the second recording
 BUILD = os.path.dirname(os.path.dirname(find_moot()))
 RECORDER = os.path.join(BUILD, 'tests/power/recorder.so')
 CHECK = os.path.join(BUILD, 'tests/power/state_check')
@@ -123,20 +128,27 @@ def work(folder):
     folder.save('last.md')
     folder.umount()
     folder.run('reindex')
-    if LONG:
-        folder.mount()
-        for turn in range(9): # two segments
-            folder.save('large.bin', sync=turn % 4 == 0, size=8 << 20)
-        folder.save('last.md', sync=True)
-        folder.umount()
     folder.mount()
     folder.save('last.md')
     folder.umount()
     folder.run('gc')
 
 
-@pytest.fixture(scope='module')
-def recording():
+def work_long(folder):
+    """Until a segment is full and the next one begun, with small saves on the way."""
+    folder.init()
+    folder.note('made')
+    folder.mount()
+    for turn in range(9):
+        folder.save('large.bin', sync=turn % 4 == 0, size=8 << 20)
+        folder.save(f'small{turn}.md', sync=turn % 2)
+    folder.save('last.md', sync=True)
+    folder.wait_signed('last.md', 'large.bin', 'small8.md')
+    folder.save('last.md')
+    folder.umount()
+
+
+def record(work):
     """The lines of the recording, and the data folder as it was left."""
     folder = Recorded()
     live.append(folder)
@@ -150,6 +162,16 @@ def recording():
         folder.finish()
         live.remove(folder)
         shutil.rmtree(kept)
+
+
+@pytest.fixture(scope='module')
+def recording():
+    yield from record(work)
+
+
+@pytest.fixture(scope='module')
+def recording_long():
+    yield from record(work_long)
 
 
 def test_nothing_escaped_the_recorder(recording):
@@ -265,14 +287,26 @@ def cuts_of(lines, chance):
     return sorted(near | set(chance.sample(range(len(lines) + 1), min(SAMPLE, len(lines)))))
 
 
-def cases(lines):
+def cuts_about_segments(lines, chance):
+    """All about the beginnings of segments; of those about flushes, and of the rest, as many as there is time for."""
+    begun = [index for index, line in enumerate(lines) if line.type == 'C' and line.path.endswith('.seg')]
+    assert len(begun) > 1, 'the segment was not filled'
+    near = {at for index in begun for at in range(index - NEAR, index + NEAR + 1) if 0 <= at <= len(lines)}
+    flushes = {at for index, line in enumerate(lines) if line.type in 'BE' for at in (index, index + 1)} - near
+    rest = sorted(set(range(len(lines) + 1)) - near - flushes)
+    left = max(0, LARGE_STATES - len(near))
+    return sorted(near | set(chance.sample(sorted(flushes), min(len(flushes), left // 2))) |
+                  set(chance.sample(rest, min(len(rest), left // 2))))
+
+
+def cases(lines, choose, turn):
     """One state for each cut, of every kind in turn."""
     seed = int(os.environ.get('MOOT_SEED', 0))
-    chance = random.Random(seed)
+    chance = random.Random(seed + turn)
     disk = disk_states.Disk(lines)
     wanted = Wanted(disk)
     single = os.environ.get('MOOT_POWER_STATE')
-    for cut in cuts_of(lines, chance):
+    for cut in choose(lines, chance):
         chosen = chance.getrandbits(32)
         if single:
             if cut != int(single.split(',')[0]):
@@ -283,9 +317,7 @@ def cases(lines):
         yield Case(cut, chosen, names, how, disk.state(cut, of_case, names, how), *wanted.at(cut))
 
 
-@pytest.mark.limit(3600 if LONG else 300)
-def test_power_cut(recording):
-    lines, _ = recording
+def check_states(lines, choose, turns):
     memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) else '/var/tmp'
     place = tempfile.mkdtemp(prefix='moot-', dir=memory)
     env = dict(os.environ)
@@ -298,7 +330,7 @@ def test_power_cut(recording):
     try:
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             waiting = collections.deque()
-            for case in cases(lines):
+            for case in (case for turn in range(turns) for case in cases(lines, choose, turn)):
                 count += 1
                 waiting.append((case, pool.submit(check, case, place, init)))
                 while len(waiting) > 4:
@@ -313,6 +345,20 @@ def test_power_cut(recording):
     print(f'{count} states of {len(lines)} calls in {time.monotonic() - began:.0f} s')
     assert not wrong, f'{len(wrong)} states of {count}:\n' + '\n'.join(wrong[:20])
     assert count > 100 or 'MOOT_POWER_STATE' in os.environ
+
+
+@pytest.mark.limit(3600 if LONG else 300)
+def test_power_cut(recording):
+    lines, _ = recording
+    check_states(lines, cuts_of, TURNS)
+
+
+@pytest.mark.limit(3600)
+def test_power_cut_over_two_segments(request):
+    if not LONG:
+        pytest.skip('MOOT_LONG=1: a state is 70 MB')
+    lines, _ = request.getfixturevalue('recording_long')
+    check_states(lines, cuts_about_segments, 1)
 
 
 def judge(case, checked):

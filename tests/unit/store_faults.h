@@ -15,7 +15,7 @@
 #include "journal_private.h"
 #include "store.h"
 
-enum call { CALL_WRITE = 1, CALL_SYNC = 2, CALL_COMMIT = 4, CALL_PUT = 8, CALL_RENAME = 16 };
+enum call { CALL_WRITE = 1, CALL_SYNC = 2, CALL_COMMIT = 4, CALL_PUT = 8, CALL_RENAME = 16, CALL_TRUNCATE = 32 };
 
 static struct faults {
 	unsigned kinds;
@@ -62,6 +62,11 @@ static inline int faulty_renameat(void *context, int directory_fd, const char *f
 	return fails(CALL_RENAME) ? -1 : renameat(directory_fd, from, directory_fd, to);
 }
 
+static inline int faulty_ftruncate(void *context, int fd, off_t size)
+{
+	return fails(CALL_TRUNCATE) ? -1 : ftruncate(fd, size);
+}
+
 /* Of a store that was just opened. */
 static inline void use_faults(struct store *store)
 {
@@ -70,6 +75,7 @@ static inline void use_faults(struct store *store)
 	journal->calls.pwrite = faulty_pwrite;
 	journal->calls.fdatasync = journal->calls.fsync = faulty_sync;
 	journal->calls.renameat = faulty_renameat;
+	journal->calls.ftruncate = faulty_ftruncate;
 }
 
 /* These stand before liblmdb's own, whose errors they give: the index has no seam of its own. */

@@ -1,7 +1,8 @@
 /*
  * A store whose journal is flipped bit by bit and cut at every length: verify says so, nothing crashes, and what
- * the damage did not hit is read after the index was built anew.  MOOT_LONG=1 takes every bit of a small
- * store, and every 37th of a larger one.
+ * the damage did not hit is read after the index was built anew.  MOOT_LONG=1 takes every bit and every length of
+ * small stores, and of a larger one every 37th bit and all of the heads of segments and of every 16th entry: some
+ * minutes, where $TMPDIR is in memory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@ struct damage_bench {
 	struct { journal_place begin, end; } entries[ENTRIES_EACH * DOCUMENTS_MAX];
 	unsigned entry_count;
 	struct { uint8_t *bytes; size_t size; } segments[2];
+	size_t damages; /* tried */
 };
 
 static bool is_long(void)
@@ -79,6 +81,7 @@ static struct damage_bench *bench_make(unsigned count)
 
 static void bench_free(struct damage_bench *b)
 {
+	print_message("%zu kinds of damage to %zu bytes\n", b->damages, b->segments[0].size + b->segments[1].size);
 	test_store_remove(&b->t);
 	free(b->segments[0].bytes);
 	free(b->segments[1].bytes);
@@ -86,7 +89,7 @@ static void bench_free(struct damage_bench *b)
 }
 
 /* Both segments as they were, but for a cut and a flipped bit (SIZE_MAX: none) of one. */
-static void put_journal(const struct damage_bench *b, unsigned segment, size_t cut, size_t bit)
+static void put_journal(struct damage_bench *b, unsigned segment, size_t cut, size_t bit)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		char path[300];
@@ -100,6 +103,7 @@ static void put_journal(const struct damage_bench *b, unsigned segment, size_t c
 		}
 		close(fd);
 	}
+	b->damages++;
 }
 
 static void count_sentence(void *context, const char *sentence)

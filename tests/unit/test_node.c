@@ -412,6 +412,44 @@ static void test_too_many_are_told_to_go(void **state)
 	nodes_free(nodes, no_release, NULL);
 }
 
+/* The kernel is not asked again and again to let go of what it needs: each time all are passed by. */
+static void test_those_in_use_are_not_gone_through_for_each_more(void **state)
+{
+	struct node *parent;
+	struct nodes *nodes = table(&parent);
+	char name[SHOWN_NAME_MAX + 1];
+	uint64_t number, looks = 0;
+
+	for (unsigned i = 0; i < 2 * NODES_MAX; i++) {
+		snprintf(name, sizeof(name), "%u.md", i);
+		node_pin(nodes, enter(nodes, parent, name, document(&one, false)));
+		if (nodes_are_many(nodes)) {
+			assert_false(node_surplus(nodes, &number, name));
+			looks++;
+		}
+	}
+	assert_in_range(looks, 1, 8);
+	nodes_free(nodes, no_release, NULL);
+}
+
+/* New ones that were saved and never looked at again. */
+static void test_too_many_new_ones_are_told_to_go(void **state)
+{
+	struct node *parent;
+	struct nodes *nodes = table(&parent);
+	char name[SHOWN_NAME_MAX + 1];
+	uint64_t number;
+
+	for (unsigned i = 0; i < NODES_MAX; i++) {
+		snprintf(name, sizeof(name), "%u.md", i);
+		node_set_dirty(nodes, enter(nodes, parent, name, document(&none, true)), 0);
+	}
+	assert_true(nodes_are_many(nodes));
+	assert_true(node_surplus(nodes, &number, name));
+	assert_string_equal(name, "0.md");
+	nodes_free(nodes, no_release, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +466,8 @@ int main(void)
 		cmocka_unit_test(test_remembers_the_name_that_it_had),
 		cmocka_unit_test(test_a_node_with_a_last_name_is_freed_with_the_table),
 		cmocka_unit_test(test_what_the_kernel_knows),
+		cmocka_unit_test(test_those_in_use_are_not_gone_through_for_each_more),
+		cmocka_unit_test(test_too_many_new_ones_are_told_to_go),
 		cmocka_unit_test(test_too_many_are_told_to_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

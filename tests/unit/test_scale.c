@@ -223,9 +223,33 @@ static void cost_does_not_grow_with_the_size(void **state)
 	bench_remove(&b);
 }
 
+/* Removed and not signed yet they are passed by, and it is their number that must not matter. */
+static void counting_directories_does_not_grow_with_what_was_removed(void **state)
+{
+	enum { COUNTED_MAX = 200, ROWS_EACH = 12 };
+	struct desk_item item;
+	struct bench b;
+	char name[32];
+
+	bench_make(&b);
+	fill_to(&b, 0, LARGE);
+	for (unsigned i = 0; i < LARGE; i++) {
+		snprintf(name, sizeof(name), "doc-%05u.md", i);
+		assert_int_equal(desk_unlink(b.desk, at(&b, name)), 0);
+	}
+	assert_int_equal(desk_mkdir(b.desk, at(&b, "directory"), 0755, 0, 0, &item), 0);
+	asked = 0;
+	assert_int_equal(desk_count_directories(b.desk, &b.root, &b.root, COUNTED_MAX), -E2BIG);
+	assert_in_range(asked, COUNTED_MAX, COUNTED_MAX * ROWS_EACH);
+	bench_remove(&b);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(cost_does_not_grow_with_the_size) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(cost_does_not_grow_with_the_size),
+		cmocka_unit_test(counting_directories_does_not_grow_with_what_was_removed),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -217,8 +217,8 @@ static void test_index_that_cannot_be_trusted_is_rebuilt(void **state)
 		bool rebuilt;
 	} cases[] = {
 		{ "closed", NULL, NULL, false },
-		{ "closed by another boot", "index/state", "mootfs index 1\nother-boot\nclosed\n", false },
-		{ "open in another boot", "index/state", "mootfs index 1\nother-boot\nopen\n", true },
+		{ "closed by another boot", "index/state", "mootfs index 3\nother-boot\nclosed\n", false },
+		{ "open in another boot", "index/state", "mootfs index 3\nother-boot\nopen\n", true },
 		{ "another format", "index/state", "mootfs index 0\nother-boot\nclosed\n", true },
 		{ "an empty state", "index/state", "", true },
 		{ "no state", "index/state", NULL, true },
@@ -376,7 +376,7 @@ static int change(struct test_store *t)
 	return err;
 }
 
-static void check_change_with_faults(struct test_store *t, unsigned kinds)
+static void check_change_with_faults(struct test_store *t, unsigned kinds, bool for_good)
 {
 	int err = -1;
 
@@ -385,7 +385,7 @@ static void check_change_with_faults(struct test_store *t, unsigned kinds)
 		struct bytes rows;
 		dump(t, &rows);
 		assert_int_equal(store_counts(t->store, &before), 0);
-		arm(kinds, n, false, ENOSPC);
+		arm(kinds, n, for_good, ENOSPC);
 		err = change(t);
 		assert_int_equal(err < 0, faults.failed > 0);
 		arm(0, 0, false, 0);
@@ -409,19 +409,26 @@ static void check_change_with_faults(struct test_store *t, unsigned kinds)
 static void test_journal_fails(void **state)
 {
 	fill(*state, 3);
-	check_change_with_faults(*state, CALL_WRITE);
+	check_change_with_faults(*state, CALL_WRITE, false);
 }
 
 static void test_index_fails(void **state)
 {
 	fill(*state, 3);
-	check_change_with_faults(*state, CALL_COMMIT);
+	check_change_with_faults(*state, CALL_COMMIT, false);
+}
+
+/* The journal keeps what it should take back; the next change cuts it off. */
+static void test_index_fails_and_then_the_journal(void **state)
+{
+	fill(*state, 3);
+	check_change_with_faults(*state, CALL_COMMIT | CALL_TRUNCATE, true);
 }
 
 static void test_index_puts_fail(void **state)
 {
 	fill(*state, 3);
-	check_change_with_faults(*state, CALL_PUT);
+	check_change_with_faults(*state, CALL_PUT, false);
 }
 
 /* ---- records from the future ---- */
@@ -506,6 +513,7 @@ int main(void)
 		T(test_segments_turn_over),
 		T(test_journal_fails),
 		T(test_index_fails),
+		T(test_index_fails_and_then_the_journal),
 		T(test_index_puts_fail),
 		T(test_held_records_come_when_it_is_time),
 		T(test_local_facts),
