@@ -1,9 +1,9 @@
 # The Debian packages needed to build and to test; sourced by tests/setup and tests/run.
 packages_build='gcc libc6-dev meson ninja-build pkg-config fuse3 libfuse3-dev libsodium-dev libdeflate-dev zlib1g-dev
-	libcmark-dev liblmdb-dev libcbor-dev libgit2-dev libunistring-dev uthash-dev libcmocka-dev'
+	libcmark-dev liblmdb-dev libcbor-dev libgit2-dev libunistring-dev uthash-dev libuv1-dev libcmocka-dev'
 packages_test='clang python3-pytest python3-pytest-xdist python3-pexpect mandoc vim nano ed patch perl rsync git gzip
 	emacs-nox neovim micro kakoune joe mc unzip libglib2.0-bin nodejs libqt5core5a
-	stress-ng fio dbench fsmark'
+	stress-ng fio dbench fsmark iproute2'
 
 as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
