@@ -6,9 +6,17 @@
 #include <unistd.h>
 
 const struct command command_table[] = {
-	{ "init", "[--name NAME] [--passphrase]", "make an identity and a data folder", command_init },
+	{ "init", "[--name NAME] [--person ID] [--passphrase]", "make an identity and a data folder", command_init },
 	{ "mount", "[-f] [-o OPTION,...] DIR", "mount the commons; returns when it answers", command_mount },
 	{ "umount", "DIR", "unmount; everything closed is signed or kept", command_umount },
+	{ "serve", "[-l ADDR:PORT]", "the same node without a mount, until it is stopped", command_serve },
+	{ "connect", "HOST:PORT[#ID]", "connect to a peer, and remember it", command_connect },
+	{ "invite", "", "print the line by which another connects to you", command_invite },
+	{ "peers", "", "who is connected or remembered, and what came from whom", command_peers },
+	{ "follow", "WHO", "fetch and keep all that is theirs, from now on", command_follow },
+	{ "unfollow", "WHO", "no more", command_follow },
+	{ "devices", "[admit ID | retire ID]", "your devices; let another one speak for you, or no more", command_devices },
+	{ "watch", "[PATH]", "print what arrives, as it arrives, until it is interrupted", command_watch },
 	{ "id", "", "print who you are here", command_id },
 	{ "status", "", "what is served, what waits to be signed, what is not published and why", command_status },
 	{ "log", "PATH", "the versions of a document, a line each, oldest first", command_log },

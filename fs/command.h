@@ -46,6 +46,8 @@ int session_path(char out[PATH_MAX], struct why *why);
 /* Loads the key, asking for its passphrase on the terminal (else one line of standard input) if it is sealed. */
 int session_key(const char *path, struct key *out, struct why *why);
 int session_open(struct session *s, bool reindex, struct why *why);
+/* The same by who runs the network then: nothing is signed before peers were asked, where that is called for. */
+int session_open_serving(struct session *s, struct why *why);
 int session_close(struct session *s);
 /* Asks for a passphrase; echo off. At most size - 1 bytes. */
 int session_ask(const char *prompt, char *out, size_t size);
@@ -62,11 +64,15 @@ struct target {
 int target_open(struct target *t, const char *path, struct why *why);
 /* As target_open(), of the node's own control folder. */
 int target_open_node(struct target *t, struct why *why);
+/* As target_open(), of a person: a name in the root, an id, or a path that ends in one. */
+int target_open_person(struct target *t, const char *who, struct why *why);
 void target_close(struct target *t);
 /* A control file below the target's control folder ("log", "versions/-1"). */
 int target_read(struct target *t, const char *row, struct bytes *out, struct why *why);
 int target_write(struct target *t, const char *row, const char *text, struct why *why);
 
+/* Prints a control file of the node; of commands without arguments. */
+int command_print_node(int argc, char **argv, const char *row);
 /* A bar on a terminal, nothing elsewhere. done == total ends it. */
 void progress_show(const char *what, uint64_t done, uint64_t total);
 
@@ -84,6 +90,13 @@ int command_reindex(int argc, char **argv);
 int command_gc(int argc, char **argv);
 int command_import(int argc, char **argv);
 int command_export(int argc, char **argv);
+int command_serve(int argc, char **argv);
+int command_connect(int argc, char **argv);
+int command_invite(int argc, char **argv);
+int command_peers(int argc, char **argv);
+int command_follow(int argc, char **argv);
+int command_devices(int argc, char **argv);
+int command_watch(int argc, char **argv);
 int command_help(int argc, char **argv);
 
 #endif

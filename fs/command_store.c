@@ -48,7 +48,7 @@ static int ask_new_passphrase(char *out, size_t size, struct why *why)
 	return err < 0 ? why_set(why, err, "no passphrase: it was empty, or not the same twice") : 0;
 }
 
-static int write_profile(struct store *store, const char *name)
+static int write_profile(struct store *store, const char *name, const struct id *person)
 {
 	struct store_txn *txn;
 	struct id id;
@@ -64,6 +64,7 @@ static int write_profile(struct store *store, const char *name)
 	}
 	record->field = FIELD_PROFILE;
 	memset(&record->profile, 0, sizeof(record->profile));
+	record->profile.person = *person;
 	record->profile.name = (struct text){ name, strlen(name) };
 	record->profile.about = (struct text){ "", 0 };
 	record->replaces_count = 0;
@@ -85,7 +86,8 @@ static int check_no_journal(int fd, const char *path, struct why *why)
 	return why_set(why, -EEXIST, "%s has a journal, but its key is missing: put the file `key` back, or move the folder away", path);
 }
 
-static int make_identity(const char *path, const char *name, const char *passphrase, struct key *key, struct why *why)
+static int make_identity(const char *path, const char *name, const struct id *person, const char *passphrase,
+			 struct key *key, struct why *why)
 {
 	struct store_options options = { .clock = clock_system(), .create = true };
 	struct store *store;
@@ -104,7 +106,7 @@ static int make_identity(const char *path, const char *name, const char *passphr
 		err = store_open(&store, path, key, &options, why);
 	if (err == 0) {
 		/* The key last: an init that breaks off can be begun again. */
-		err = write_profile(store, name);
+		err = write_profile(store, name, person);
 		if (err == 0)
 			err = journal_sync(store_journal(store));
 		if (err == 0)
@@ -122,11 +124,13 @@ static int make_identity(const char *path, const char *name, const char *passphr
 int command_init(int argc, char **argv)
 {
 	static const struct option options[] = { { "name", required_argument, NULL, 'n' },
-						 { "passphrase", no_argument, NULL, 'p' }, { 0 } };
+						 { "passphrase", no_argument, NULL, 'p' },
+						 { "person", required_argument, NULL, 'o' }, { 0 } };
 	char path[PATH_MAX], passphrase[1024] = "", text[ID_TEXT_SIZE + 1];
 	const struct passwd *user = getpwuid(getuid());
-	const char *name = user && is_nickname(user->pw_name) ? user->pw_name : "anonymous";
+	const char *name = NULL;
 	struct why why = { { 0 } };
+	struct id person = { { 0 } };
 	struct key key = { 0 };
 	bool sealed = false;
 	int option;
@@ -136,25 +140,37 @@ int command_init(int argc, char **argv)
 			name = optarg;
 		else if (option == 'p')
 			sealed = true;
-		else
+		else if (option == 'o' && id_parse(&person, optarg) < 0)
+			return command_fail("`%s` is not the id of a person: `moot id` there prints it", optarg);
+		else if (option != 'o')
 			return command_usage(argv[0]);
 	}
 	if (optind < argc)
 		return command_usage(argv[0]);
-	if (!is_nickname(name))
+	/* A further device is called as its person is. */
+	if (!name)
+		name = !id_is_zero(&person) ? "" : user && is_nickname(user->pw_name) ? user->pw_name : "anonymous";
+	if (!is_nickname(name) && (name[0] || id_is_zero(&person)))
 		return command_fail("`%s` cannot be a name: 1 to %d bytes of UTF-8, no `/` or `@`, no dot in front, not `me` or `README.md`",
 				    name, PROFILE_NAME_MAX);
 	int err = session_path(path, &why);
 	if (err == 0 && sealed)
 		err = ask_new_passphrase(passphrase, sizeof(passphrase), &why);
 	if (err == 0)
-		err = make_identity(path, name, sealed ? passphrase : NULL, &key, &why);
+		err = make_identity(path, name, &person, sealed ? passphrase : NULL, &key, &why);
 	explicit_bzero(passphrase, sizeof(passphrase));
 	id_format(text, &key.public);
 	key_finish(&key);
 	if (err < 0)
 		return command_fail("%s", why.text);
-	printf("You are %s, moot:%s\nYour data folder is %s\n%s\n", name, text, path, PUBLIC_SENTENCE);
+	if (id_is_zero(&person)) {
+		printf("You are %s, moot:%s\n", name, text);
+	} else {
+		printf("This device is moot:%s\n"
+		       "It speaks for you once it is admitted: connect to a device that is, and there run\n"
+		       "moot devices admit moot:%s\n", text, text);
+	}
+	printf("Your data folder is %s\n%s\n", path, PUBLIC_SENTENCE);
 	return 0;
 }
 
@@ -278,7 +294,7 @@ int command_umount(int argc, char **argv)
 
 /* ---- what is here ---- */
 
-static int print_node_row(int argc, char **argv, const char *row)
+int command_print_node(int argc, char **argv, const char *row)
 {
 	struct why why = { { 0 } };
 	struct target target;
@@ -300,12 +316,12 @@ static int print_node_row(int argc, char **argv, const char *row)
 
 int command_id(int argc, char **argv)
 {
-	return print_node_row(argc, argv, "id");
+	return command_print_node(argc, argv, "id");
 }
 
 int command_status(int argc, char **argv)
 {
-	return print_node_row(argc, argv, "status");
+	return command_print_node(argc, argv, "status");
 }
 
 /* ---- upkeep ---- */
@@ -337,6 +353,8 @@ int command_verify(int argc, char **argv)
 		return command_fail("%s", why.text[0] ? why.text : why_errno(err));
 	printf("%" PRIu64 " records in %" PRIu64 " logs, %" PRIu64 " signatures, %" PRIu64 " pieces, %" PRIu64 " bytes checked\n",
 	       report.records, report.logs, report.signatures, report.pieces, report.bytes);
+	if (report.missing > 0)
+		printf("%" PRIu64 " pieces of what others wrote are not here\n", report.missing);
 	if (report.bad > 0)
 		return command_fail("%" PRIu64 " finding%s", report.bad, report.bad == 1 ? "" : "s");
 	puts("all is well");

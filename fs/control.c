@@ -34,11 +34,13 @@ static const struct control_row table[] = {
 	{ CONTROL_DOCUMENT, "links", CONTROL_TEXT, 0, 0, "documents it links to, and that link to it", NULL,
 	  .read = links_read },
 	{ CONTROL_DOCUMENT, "page.html", CONTROL_TEXT, 0, ROW_BARE, "the document rendered, standing alone", NULL,
-	  .read = page_read },
+	  .read = html_read },
 	{ CONTROL_DOCUMENT, "vote", CONTROL_TEXT, 0, 0, "your vote on this document, then the sums",
 	  "keep, delete or none", .read = vote_read, .write = vote_write },
 	{ CONTROL_DOCUMENT, "subscribe", CONTROL_TEXT, 0, 0, "1 if you follow this document whoever writes it",
 	  "1 or 0", .read = subscribe_read, .write = subscribe_write },
+	{ CONTROL_DOCUMENT, "holders", CONTROL_TEXT, 0, 0,
+	  "a line a piece: short name, bytes of text, bytes stored, and whether it is here", NULL, .read = holders_read },
 
 	{ CONTROL_ENTITY, "README", CONTROL_TEXT, 0, ROW_BARE, "what is here", NULL, .read = control_readme },
 	{ CONTROL_ENTITY, "id", CONTROL_TEXT, 0, 0, "the id: the key of the first device", NULL,
@@ -48,8 +50,10 @@ static const struct control_row table[] = {
 	{ CONTROL_ENTITY, "at", CONTROL_FOLDER, CONTROL_AT, 0,
 	  "at/TIME is the whole folder as it stood then (UTC: 2026, 2026-11-20, 2026-11-20T14:00); not listed", NULL,
 	  .lookup = at_lookup },
-	{ CONTROL_ENTITY, "devices", CONTROL_TEXT, 0, ROW_OWN, "a line a device: id, state, since when",
+	{ CONTROL_ENTITY, "devices", CONTROL_TEXT, 0, ROW_OWN, "a line a device: id, state, since when, newest record",
 	  "a device's id to admit it, -ID to retire it", .read = devices_read, .write = devices_write },
+	{ CONTROL_ENTITY, "subscribe", CONTROL_TEXT, 0, 0, "1 if you follow them: all that is theirs is fetched and kept",
+	  "1 or 0", .read = follow_read, .write = follow_write },
 	{ CONTROL_ENTITY, "log", CONTROL_TEXT, 0, 0,
 	  "a line a record: device, number in its log, time, kind, id, what about", NULL, .read = entity_log_read },
 
@@ -57,12 +61,19 @@ static const struct control_row table[] = {
 	{ CONTROL_NODE, "status", CONTROL_TEXT, 0, 0,
 	  "what is stored, what waits to be signed, what is not published and why", NULL, .read = status_read },
 	{ CONTROL_NODE, "id", CONTROL_TEXT, 0, 0, "the id of this device", NULL, .read = node_id_read },
+	{ CONTROL_NODE, "peers", CONTROL_TEXT, 0, 0, "a line a peer that is connected or remembered", NULL,
+	  .read = peers_read },
+	{ CONTROL_NODE, "connect", CONTROL_TEXT, 0, 0, "the peer that was last asked for, and how that ended",
+	  "HOST:PORT, or HOST:PORT#ID to accept nobody else there", .read = connect_read, .write = connect_write },
 	{ CONTROL_NODE, "errors", CONTROL_TEXT, 0, 0, "the last hundred refusals, newest first: time, path, error, why",
 	  NULL, .read = errors_file_read },
+	{ CONTROL_NODE, "events", CONTROL_STREAM, 0, 0,
+	  "what arrived, a line each: time, what, path; while it is open each read gives what is new, and poll(2) waits for it",
+	  NULL, .read = events_file_read },
 	{ CONTROL_NODE, "metrics", CONTROL_TEXT, 0, ROW_BARE, "counters, in the text format of Prometheus", NULL,
 	  .read = metrics_read },
 	{ CONTROL_NODE, "config", CONTROL_TEXT, 0, 0, "the settings, and the table of scratch names",
-	  "`window MS`, `limit BYTES`, `scratch PATTERN` or `scratch !PATTERN`; a key alone: its default again",
+	  "`window MS`, `limit BYTES`, `listen ADDRESS:PORT`, `scratch PATTERN` or `scratch !PATTERN`; a key alone: its default again",
 	  .read = config_read, .write = config_write },
 	{ CONTROL_NODE, "quota", CONTROL_TEXT, 0, 0, "how many bytes may be kept for others",
 	  "a number of bytes, or one with K, M, G or T after it", .read = quota_read, .write = quota_write },
@@ -112,7 +123,8 @@ static int call_begin(struct control_call *c, const struct control_host *host, c
 		err = store_begin(host->store, false, &c->txn);
 	if (err == 0)
 		err = person_self(c->txn, &c->self);
-	c->own = err == 0 && (node->scope == CONTROL_NODE || id_equal(&node->person, &c->self));
+	c->own = err == 0 && (node->scope == CONTROL_NODE ||
+			      (id_equal(&node->person, &c->self) && person_self_counts(c->txn) == 1));
 	return err;
 }
 
@@ -260,7 +272,7 @@ static mode_t mode_of(const struct control_call *c)
 		return S_IFDIR | 0555;
 	case CONTROL_LINK:
 		return S_IFLNK | 0777;
-	case CONTROL_TEXT: case CONTROL_CONTENT:
+	case CONTROL_TEXT: case CONTROL_CONTENT: case CONTROL_STREAM:
 		break;
 	}
 	return is_writable(c) ? S_IFREG | 0644 : S_IFREG | 0444;

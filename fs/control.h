@@ -20,6 +20,8 @@
 
 #include "desk.h"
 #include "errors.h"
+#include "events.h"
+#include "network.h"
 #include "scratch.h"
 #include "store.h"
 
@@ -37,6 +39,8 @@ struct control_host {
 	struct control_memory *memory; /* may be NULL: then nobody has read `merge` */
 	const char *data_path;
 	const char *mount_point; /* NULL: none */
+	struct events *events;   /* NULL: nobody gathers them */
+	struct network *network; /* NULL: none runs */
 	uint64_t started_ms;     /* wall time */
 	/* Counters of the mount, a Prometheus line each, appended; may be NULL. */
 	void (*metrics)(void *context, struct bytes *out);
@@ -64,6 +68,7 @@ enum control_kind {
 	CONTROL_TEXT,    /* made when opened: direct_io, size 0 */
 	CONTROL_CONTENT, /* an immutable text: versions/ items; use control_content() */
 	CONTROL_LINK,    /* a symbolic link: control_read() gives its target */
+	CONTROL_STREAM,  /* lines as they come: host->events; control_read() gives those that are kept */
 	CONTROL_AT,      /* at/TIME: the mount goes on with tree_lookup_at() */
 };
 
@@ -110,6 +115,7 @@ int control_each_row(int (*visit)(void *context, enum control_scope scope, const
 struct control_settings {
 	uint64_t window_ms;         /* struct desk_options */
 	uint64_t document_size_max;
+	char listen[ADDRESS_SIZE_MAX]; /* "": the default */
 	struct bytes scratch;       /* rules for scratch_open(), NUL-terminated; data NULL: none */
 };
 /* What is not configured has its default. Finish also after a failure. */

@@ -453,31 +453,18 @@ int subscribe_read(struct control_call *c, struct bytes *out)
 	return 0;
 }
 
-struct subscribe_statement {
-	struct id document;
-	bool on;
-};
-
-static void fill_subscribe(struct record *record, const void *context)
-{
-	const struct subscribe_statement *statement = context;
-
-	record->subscribe.what = SUBJECT_DOCUMENT;
-	record->subscribe.id = statement->document;
-	record->subscribe.on = statement->on;
-}
-
 int subscribe_write(struct control_call *c, const char *text, size_t size)
 {
-	struct subscribe_statement statement = { .on = strcmp(text, "1") == 0 };
+	bool on = strcmp(text, "1") == 0;
+	struct id document;
 	uint64_t said = 0;
 
-	if (!statement.on && strcmp(text, "0") != 0)
+	if (!on && strcmp(text, "0") != 0)
 		return why_set(c->why, -EINVAL, "`%s` is neither 1 nor 0; write %s", text, c->node->row->takes);
-	int err = own_subject(c, &statement.document);
+	int err = own_subject(c, &document);
 	if (err == 0)
-		err = person_said(c->txn, &c->self, FIELD_SUBSCRIBE, &statement.document, &said);
+		err = person_said(c->txn, &c->self, FIELD_SUBSCRIBE, &document, &said);
 	if (err < 0 && err != -ENOENT)
 		return err;
-	return said == statement.on ? 0 : control_sign(c, FIELD_SUBSCRIBE, fill_subscribe, &statement);
+	return (said != 0) == on ? 0 : network_subscribe(c, SUBJECT_DOCUMENT, &document, on);
 }

@@ -93,6 +93,7 @@ static int find_members(struct control_call *c, struct members *out)
 
 static int put_device(struct control_call *c, const struct member *member, struct bytes *out)
 {
+	struct log_row log;
 	struct id device;
 
 	int err = store_number_id(c->txn, NUMBER_DEVICE, member->log, &device);
@@ -104,6 +105,10 @@ static int put_device(struct control_call *c, const struct member *member, struc
 		bytes_put_text(out, "from the beginning");
 	else
 		text_put_time(out, member->admitted_ms);
+	if (log_get(c->txn, &device, &log) == 0 && log.tip)
+		bytes_put_format(out, "\t%" PRIu64, log.tip_seq);
+	else
+		bytes_put_text(out, "\t-");
 	bytes_put_text(out, id_equal(&device, &store_key(c->host->store)->public) ? "\tthis one\n" : "\n");
 	return 0;
 }
@@ -116,7 +121,8 @@ int devices_read(struct control_call *c, struct bytes *out)
 	for (size_t i = 0; err == 0 && i < members.count && !text_is_full(out); i++)
 		err = put_device(c, &members.items[i], out);
 	if (err == 0)
-		bytes_put_text(out, "# admitted: speaks for this person; awaited: once its own profile names them\n");
+		bytes_put_text(out, "# id, state, since, number of its newest record that is here (-: none)\n"
+				    "# admitted: speaks for this person; awaited: once its own profile names them\n");
 	return err;
 }
 
@@ -211,7 +217,14 @@ int devices_write(struct control_call *c, const char *text, size_t size)
 	/* What is known of it here is the last that counts. */
 	if (!statement.on && log_get(c->txn, &statement.device, &log) == 0)
 		statement.last = log.tip_id;
-	return control_sign(c, FIELD_ADMIT, fill_admit, &statement);
+	err = control_sign(c, FIELD_ADMIT, fill_admit, &statement);
+	if (err < 0)
+		return err;
+	/* What it made is theirs now, or not any more; and peers may have more of it. */
+	desk_arrived(c->host->desk, &c->self, &c->self, "");
+	if (c->host->network)
+		network_follows_changed(c->host->network);
+	return 0;
 }
 
 /* ---- log ---- */

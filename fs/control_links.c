@@ -57,7 +57,7 @@ static int put_page(struct control_call *c, const struct version_row *row, const
 					     text->size, (const char *)note.data, out);
 }
 
-int page_read(struct control_call *c, struct bytes *out)
+int html_read(struct control_call *c, struct bytes *out)
 {
 	CLEANUP(bytes_finish) struct bytes text;
 	CLEANUP(cleanup_free) struct content *content = malloc(sizeof(*content));

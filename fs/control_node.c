@@ -18,6 +18,7 @@
 #define KEY_LIMIT "limit"
 #define KEY_SCRATCH "scratch" /* lines as scratch_open() takes them */
 #define KEY_QUOTA "quota"
+#define KEY_LISTEN "listen"
 
 /* ---- status ---- */
 
@@ -134,6 +135,7 @@ int status_read(struct control_call *c, struct bytes *out)
 	bytes_put_format(out, "\nrecords\t%" PRIu64 "\npieces\t%" PRIu64 "\nlogs\t%" PRIu64
 			 "\njournal\t%" PRIu64 " bytes in %" PRIu64 " segments\n",
 			 counts.records, counts.pieces, counts.logs, counts.journal_bytes, counts.journal_segments);
+	network_put_status(c, out);
 	err = put_unpublished(&s);
 	free(s.waiting);
 	if (err == 0)
@@ -166,6 +168,25 @@ static void put_metric(struct bytes *out, const char *name, const char *type, co
 	bytes_put_format(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", name, help, name, type, name, value);
 }
 
+/* Those that are kept; a mount serves a reader who stays by itself. */
+int events_file_read(struct control_call *c, struct bytes *out)
+{
+	struct events *events = c->host->events;
+	struct listener *listener;
+	char lines[4096];
+	size_t size;
+
+	if (!events)
+		return 0;
+	int err = events_listen(events, &listener);
+	if (err < 0)
+		return err;
+	while (!text_is_full(out) && (size = events_read(events, listener, lines, sizeof(lines))) > 0)
+		bytes_put(out, lines, size);
+	events_leave(events, listener);
+	return 0;
+}
+
 int metrics_read(struct control_call *c, struct bytes *out)
 {
 	const struct control_host *host = c->host;
@@ -183,6 +204,7 @@ int metrics_read(struct control_call *c, struct bytes *out)
 	put_metric(out, "moot_journal_segments", "gauge", "Files of the journal.", counts.journal_segments);
 	put_metric(out, "moot_refused_total", "counter", "What was refused, with a reason in @/errors.",
 		   host->errors ? errors_count(host->errors) : 0);
+	network_put_metrics(host->network, out);
 	if (host->metrics)
 		host->metrics(host->context, out);
 	return 0;
@@ -264,12 +286,28 @@ int quota_write(struct control_call *c, const char *text, size_t size)
 
 /* ---- config ---- */
 
+static int fact_get_address(struct store_txn *txn, const char *key, char out[ADDRESS_SIZE_MAX])
+{
+	CLEANUP(bytes_finish) struct bytes value;
+
+	bytes_init(&value, ADDRESS_SIZE_MAX);
+	int err = fact_get(txn, key, &value);
+	bytes_put(&value, "", 1);
+	if (err < 0 && err != -EMSGSIZE)
+		return err;
+	if (bytes_error(&value) == 0)
+		memcpy(out, value.data, value.size);
+	return 0;
+}
+
 static int settings_of(struct store_txn *txn, struct control_settings *out)
 {
 	bytes_init(&out->scratch, PATH_TEXT_MAX);
 	int err = fact_get_number(txn, KEY_WINDOW, WINDOW_MS_DEFAULT, &out->window_ms);
 	if (err == 0)
 		err = fact_get_number(txn, KEY_LIMIT, DOCUMENT_SIZE_DEFAULT_MAX, &out->document_size_max);
+	if (err == 0)
+		err = fact_get_address(txn, KEY_LISTEN, out->listen);
 	if (err == 0)
 		err = fact_get(txn, KEY_SCRATCH, &out->scratch);
 	if (err == 0 && out->scratch.size > 0)
@@ -316,9 +354,11 @@ int config_read(struct control_call *c, struct bytes *out)
 	int err = settings_of(c->txn, &settings);
 	if (err < 0)
 		return err;
-	bytes_put_format(out, "window %" PRIu64 "\nlimit %" PRIu64 "\n", settings.window_ms, settings.document_size_max);
+	bytes_put_format(out, "window %" PRIu64 "\nlimit %" PRIu64 "\nlisten %s\n", settings.window_ms,
+			 settings.document_size_max, settings.listen[0] ? settings.listen : NETWORK_LISTEN_DEFAULT);
 	put_lines(out, "scratch ", settings.scratch.data ? (const char *)settings.scratch.data : "");
 	bytes_put_text(out, "# window: how many ms a new or removed name waits; limit: bytes of a document\n"
+			    "# listen: where peers may connect, such as 0.0.0.0:4040 or [::]:4040; port 0: any\n"
 			    "# what is changed here holds from the next mount on; these names are scratch now:\n");
 	if (c->host->scratch)
 		scratch_describe(c->host->scratch, &table);
@@ -340,6 +380,16 @@ static int config_number(struct control_call *c, const char *key, const char *va
 		return why_set(c->why, -EINVAL, "%s is a number from %" PRIu64 " to %" PRIu64 ", not `%s`", key, least,
 			       most, value);
 	return fact_put_number(c, key, number);
+}
+
+static int config_listen(struct control_call *c, const char *value)
+{
+	char host[ADDRESS_SIZE_MAX];
+	uint16_t port;
+
+	if (value[0] != '\0' && (address_split(value, host, &port) < 0 || !host[0]))
+		return why_set(c->why, -EINVAL, "`%s` is no address to listen on, such as 127.0.0.1:4040 or [::]:4040", value);
+	return fact_put(c, KEY_LISTEN, value, strlen(value));
 }
 
 /* One pattern more, if the table takes it. */
@@ -381,5 +431,7 @@ int config_write(struct control_call *c, const char *text, size_t size)
 		return config_number(c, KEY_LIMIT, value, 1, DOCUMENT_SIZE_MAX);
 	if (strcmp(key, KEY_SCRATCH) == 0)
 		return config_scratch(c, value);
+	if (strcmp(key, KEY_LISTEN) == 0)
+		return config_listen(c, value);
 	return why_set(c->why, -EINVAL, "no setting is called `%.*s`; write %s", (int)key_size, text, c->node->row->takes);
 }

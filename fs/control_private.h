@@ -130,7 +130,7 @@ int pieces_stat(struct control_call *c, struct stat *out);
 
 int merge_read(struct control_call *c, struct bytes *out);
 int merge_write(struct control_call *c, const char *text, size_t size);
-int page_read(struct control_call *c, struct bytes *out);
+int html_read(struct control_call *c, struct bytes *out);
 int links_read(struct control_call *c, struct bytes *out);
 
 /* ---- control_entity.c ---- */
@@ -143,11 +143,25 @@ int devices_read(struct control_call *c, struct bytes *out);
 int devices_write(struct control_call *c, const char *text, size_t size);
 int entity_log_read(struct control_call *c, struct bytes *out);
 
+/* ---- control_network.c ---- */
+
+int peers_read(struct control_call *c, struct bytes *out);
+int connect_read(struct control_call *c, struct bytes *out);
+int connect_write(struct control_call *c, const char *text, size_t size);
+int follow_read(struct control_call *c, struct bytes *out);
+int follow_write(struct control_call *c, const char *text, size_t size);
+int holders_read(struct control_call *c, struct bytes *out);
+/* Signs a subscription, and tells the network. */
+int network_subscribe(struct control_call *c, enum subject what, const struct id *id, bool on);
+void network_put_status(struct control_call *c, struct bytes *out);
+void network_put_metrics(struct network *network, struct bytes *out); /* all zero without one */
+
 /* ---- control_node.c ---- */
 
 int status_read(struct control_call *c, struct bytes *out);
 int node_id_read(struct control_call *c, struct bytes *out);
 int errors_file_read(struct control_call *c, struct bytes *out);
+int events_file_read(struct control_call *c, struct bytes *out);
 int metrics_read(struct control_call *c, struct bytes *out);
 int config_read(struct control_call *c, struct bytes *out);
 int config_write(struct control_call *c, const char *text, size_t size);

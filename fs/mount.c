@@ -12,7 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arrivals.h"
 #include "diff.h"
+#include "events.h"
 #include "mount_state.h"
 #include "mountpoint.h"
 #include "operations.h"
@@ -25,6 +27,7 @@
 struct mount_choices { /* of -o, those that are ours */
 	int controls;
 	unsigned wait_s;
+	char *listen;
 	int allow_other;
 };
 
@@ -55,65 +58,6 @@ static uint64_t started_ms(void *context, uint32_t process)
 	struct mount *m = context;
 
 	return process_started_ms(&m->processes, process, clock_now_ms(store_clock(m->store)));
-}
-
-/* ---- telling the kernel ---- */
-
-/* The kernel's node of that name must give way to another: its number, or 0. */
-static bool outdates(struct mount *m, const struct notice *notice, struct node *child)
-{
-	struct desk_item item;
-	struct identity is;
-
-	node_identity(m->nodes, child, &is);
-	if (is.kind == NODE_DOCUMENT &&
-	    desk_lookup(m->desk, &notice->person, &notice->directory, notice->name, &item) == 0 &&
-	    item.what == WHAT_VERSION && id_equal(&item.id, &is.id))
-		return false;
-	if (is.kind == NODE_DOCUMENT)
-		node_supersede(m->nodes, child);
-	return is.kind == NODE_DOCUMENT || is.kind == NODE_DIRECTORY;
-}
-
-/* As memory pressure would, but for our own memory. */
-static void shed(struct mount *m)
-{
-	char name[SHOWN_NAME_MAX + 1];
-	uint64_t parent;
-
-	while (node_surplus(m->nodes, &parent, name))
-		fuse_lowlevel_notify_inval_entry(m->session, parent, name, strlen(name));
-}
-
-static void tell(void *context, const struct notice *notice)
-{
-	struct mount *m = context;
-	uint64_t parent = notice->parent;
-	bool entry = parent != 0;
-
-	if (notice->surplus) {
-		shed(m);
-		return;
-	}
-	if (notice->bytes_of) {
-		fuse_lowlevel_notify_inval_inode(m->session, notice->bytes_of, 0, 0);
-		return;
-	}
-	/* All work on the table is done, and nothing held, before the kernel is called. */
-	if (!parent) {
-		struct node *directory = node_of_directory(m->nodes, &notice->person, &notice->directory);
-		if (!directory)
-			return;
-		struct node *child = node_child(m->nodes, directory, notice->name);
-		parent = directory->number;
-		entry = child && outdates(m, notice, child);
-		node_unpin(m->nodes, child);
-		node_unpin(m->nodes, directory);
-	}
-	/* What the kernel does not have cached is no error. */
-	if (entry)
-		fuse_lowlevel_notify_inval_entry(m->session, parent, notice->name, strlen(notice->name));
-	fuse_lowlevel_notify_inval_inode(m->session, parent, -1, 0);
 }
 
 /* ---- the housekeeper ---- */
@@ -197,6 +141,7 @@ static int find_self(struct mount *m)
 	if (err < 0)
 		return err;
 	err = person_self(txn, &m->self);
+	m->counts = err == 0 && person_self_counts(txn) == 1;
 	store_abort(txn);
 	if (err < 0)
 		return err;
@@ -217,6 +162,7 @@ static int open_desk(struct mount *m, const struct control_settings *settings, s
 		.parent_process = parent_of,
 		.process_started_ms = started_ms,
 		.context = m,
+		.hold_ms = network_hold_ms(m->store),
 	};
 	int err = desk_open(&m->desk, m->store, &desk_options);
 	if (err < 0)
@@ -235,7 +181,8 @@ static int open_data(struct mount *m, const struct key *key, struct why *why)
 	m->started_ns = clock_time_ns(store_clock(m->store));
 	m->errors = errors_new(store_clock(m->store));
 	m->memory = control_memory_new();
-	err = m->errors && m->memory ? control_settings_read(m->store, &settings) : -ENOMEM;
+	m->events = events_new(store_clock(m->store));
+	err = m->errors && m->memory && m->events ? control_settings_read(m->store, &settings) : -ENOMEM;
 	if (err == 0)
 		err = scratch_open(&m->scratch, store_directory_fd(m->store), (const char *)settings.scratch.data, why);
 	if (err == 0)
@@ -249,7 +196,7 @@ static int open_data(struct mount *m, const struct key *key, struct why *why)
 		err = nodes_new(&m->nodes);
 	m->host = (struct control_host){
 		.store = m->store, .desk = m->desk, .scratch = m->scratch, .errors = m->errors, .memory = m->memory,
-		.data_path = m->data_path, .mount_point = m->mount_point, .started_ms = m->started_ns / 1000000,
+		.events = m->events, .data_path = m->data_path, .mount_point = m->mount_point, .started_ms = m->started_ns / 1000000,
 		.metrics = metrics, .context = m,
 	};
 	return err;
@@ -282,6 +229,7 @@ static int session_mount(struct mount *m, struct fuse_args *arguments, const str
 static const struct fuse_opt choices_table[] = {
 	{ "controls", offsetof(struct mount_choices, controls), 1 },
 	{ "wait=%u", offsetof(struct mount_choices, wait_s), 0 },
+	{ "listen=%s", offsetof(struct mount_choices, listen), 0 },
 	FUSE_OPT_END,
 };
 
@@ -305,6 +253,7 @@ static int open_session(struct mount *m, const char *fuse_options, struct why *w
 	failed |= fuse_opt_add_arg(&arguments, own ? own : "");
 	m->list_controls = choices.controls;
 	m->wait_s = choices.wait_s;
+	m->listen = choices.listen;
 	int err = failed ? why_set(why, -EINVAL, "the options after -o cannot be read") :
 			   session_mount(m, &arguments, &choices, why);
 	free(own);
@@ -323,13 +272,36 @@ static void raise_file_limit(void)
 	}
 }
 
+static int want(void *context, const struct id *version, uint64_t token, uint64_t until_ms)
+{
+	struct mount *m = context;
+
+	return network_want(m->network, version, token, until_ms);
+}
+
+static int start_network(struct mount *m, struct why *why)
+{
+	const struct network_options options = { .store = m->store, .desk = m->desk, .listen = m->listen,
+						 .arriving = arrivals_coming, .arrived = arrivals_came,
+						 .event = arrivals_event, .context = m };
+	const struct waiter_options waiting = { .clock = *store_clock(m->store), .want = want, .context = m };
+	int err = waiter_new(&m->waiter, &waiting);
+
+	if (err == 0)
+		err = network_start(&m->network, &options, why);
+	m->host.network = m->network;
+	return err;
+}
+
 static int serve(struct mount *m, struct why *why)
 {
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int err = config ? store_set_mount(m->store, m->mount_point) : -ENOMEM;
 
 	if (err == 0)
-		err = notifier_new(&m->notifier, tell, m);
+		err = notifier_new(&m->notifier, arrivals_tell, m);
+	if (err == 0)
+		err = start_network(m, why);
 	if (err == 0)
 		err = housekeeper_start(m);
 	if (err == 0 && fuse_set_signal_handlers(m->session) != 0)
@@ -370,6 +342,8 @@ static int close_all(struct mount *m, struct why *why)
 	int err = 0;
 
 	abort_connection(m);
+	network_stop(m->network);
+	waiter_free(m->waiter);
 	housekeeper_stop(m);
 	if (m->mounted)
 		fuse_session_unmount(m->session);
@@ -388,6 +362,7 @@ static int close_all(struct mount *m, struct why *why)
 		if (failed < 0 && err == 0)
 			err = why_set(why, failed, "%s could not be closed: %s", m->data_path, why_errno(failed));
 	}
+	events_free(m->events);
 	errors_free(m->errors);
 	control_memory_free(m->memory);
 	if (m->session && told)
@@ -426,6 +401,7 @@ static void mount_free(struct mount *m)
 	pthread_mutex_destroy(&m->lock);
 	processes_finish(&m->processes);
 	bytes_finish(&m->readme);
+	free(m->listen);
 	free(m);
 }
 

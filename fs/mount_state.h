@@ -14,13 +14,16 @@
 #include "control.h"
 #include "desk.h"
 #include "errors.h"
+#include "network.h"
 #include "node.h"
 #include "notifier.h"
 #include "process.h"
 #include "scratch.h"
 #include "store.h"
 
+struct events;
 struct fuse_session;
+struct waiter;
 
 #define TOLD_STALE_KEPT 64
 
@@ -32,12 +35,16 @@ struct mount {
 	struct control_memory *memory;
 	struct nodes *nodes;
 	struct notifier *notifier;
+	struct network *network;
+	struct waiter *waiter;
+	struct events *events;
 	struct processes processes;
 	struct fuse_session *session;
 	struct control_host host;
 	char data_path[4096], mount_point[4096];
 
 	struct id self;                     /* this node's own person */
+	atomic_bool counts;                 /* what this device makes is theirs: it was admitted, and not retired */
 	char self_name[PROFILE_NAME_MAX + 1]; /* its directory in the root, as it was when mounted */
 	uid_t uid;
 	gid_t gid;
@@ -45,6 +52,7 @@ struct mount {
 	struct bytes readme;
 	bool list_controls;
 	unsigned wait_s;
+	char *listen; /* NULL: the default */
 
 	/*
 	 * From asking where a node is until that was used, it is held shared; whoever takes a name

@@ -143,6 +143,8 @@ void notifier_add(struct notifier *n, const struct notice *notice)
 			queued = NULL;
 		pthread_cond_signal(&n->more);
 	}
+	if (same)
+		same->notice.arrived |= notice->arrived;
 	pthread_mutex_unlock(&n->lock);
 	free(queued);
 }

@@ -20,6 +20,9 @@ struct notice { /* a name in a person's directory, or below a node of the kernel
 	uint64_t parent; /* node number; 0: by person and directory */
 	const char *name;
 	bool surplus; /* names of which the kernel knows too many, and nothing of the rest; parent is UINT64_MAX */
+	bool arrived; /* from a peer: people are told too */
+	/* 0, or a kind of event (core.h) of the person and a device in `directory`: people are told, the kernel is not. parent: UINT64_MAX less it. */
+	int event;
 	uint64_t bytes_of; /* node number: what is cached of its bytes and attributes, and nothing of the above; 0: none */
 };
 

@@ -12,12 +12,14 @@
 #include "content.h"
 #include "desk.h"
 
+struct listener;
 struct node;
 
 enum open_kind {
 	OPEN_DOCUMENT, /* a handle of the desk; a local file since it took a local name */
 	OPEN_CONTENT,  /* an immutable text: a version, a document of somebody else */
 	OPEN_TEXT,     /* a text made when it was opened, and what is written meanwhile */
+	OPEN_STREAM,   /* lines as they come */
 	OPEN_SCRATCH,  /* a local file; a handle of the desk too since it took a document's name */
 	OPEN_FOLDER,
 };
@@ -45,12 +47,15 @@ struct open {
 
 	_Atomic(struct handle *) handle; /* DOCUMENT, SCRATCH: NULL while local; set with the mount's `shape` held alone */
 	atomic_bool wrote;
+	atomic_uint_fast64_t wait_until_ms; /* what is not here is waited for until then (now_ms); 0: nothing was yet */
 	bool astray;             /* the kernel knows it by another node: see act_again() */
 
 	int fd;                  /* DOCUMENT, SCRATCH: valid while there is no handle; -1 if it never was local */
 
 	struct content *content; /* CONTENT */
-	struct id version;       /* CONTENT: zero if not signed */
+	struct id version;       /* CONTENT, and of a DOCUMENT that it began with: zero if not signed */
+
+	struct listener *listener; /* STREAM */
 
 	pthread_mutex_t lock;    /* TEXT, FOLDER: what follows */
 	struct bytes text;       /* as it was at open */

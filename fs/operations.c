@@ -276,20 +276,32 @@ static int act_set(struct mount *m, const struct kind *kind, struct node *node, 
 	return kind->set ? kind->set(m, node, a->open, a->attr, a->mask, a->process) : -EPERM;
 }
 
+static int set_again(struct parked *p)
+{
+	struct set_action a = { .open = p->open, .attr = &p->attr, .mask = p->mask, .process = request_process(p->req) };
+
+	int err = act_on(p->req, p->node, act_set, &a);
+	if (err == -ENODATA)
+		return err;
+	if (err == 1)
+		notifier_add(p->m->notifier, &(struct notice){ .bytes_of = a.number });
+	if (err < 0)
+		reply_error(p->req, err);
+	else
+		reply_stat(p->req, p->node, p->open);
+	return 0;
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int mask, struct fuse_file_info *fi)
 {
 	struct mount *m = request_mount(req);
 	struct open *open = open_of(fi);
-	struct node *node = node_asked(m, ino, open);
-	struct set_action a = { .open = open, .attr = attr, .mask = mask, .process = request_process(req) };
+	struct parked p = { .req = req, .m = m, .node = node_asked(m, ino, open), .open = open, .attr = *attr, .mask = mask,
+			    .again = set_again };
 
-	int err = act_on(req, node, act_set, &a);
-	if (err == 1)
-		notifier_add(m->notifier, &(struct notice){ .bytes_of = a.number });
-	if (err < 0)
-		reply_error(req, err);
-	else
-		reply_stat(req, node, open);
+	/* A size needs the text that is cut. */
+	if (set_again(&p) == -ENODATA && !park(&p, NULL))
+		reply_error(req, -ENODATA);
 }
 
 static int act_readlink(struct mount *m, const struct kind *kind, struct node *node, void *argument)
@@ -297,15 +309,27 @@ static int act_readlink(struct mount *m, const struct kind *kind, struct node *n
 	return kind->readlink ? kind->readlink(m, node, argument, LINK_SIZE_MAX + 1) : -EINVAL;
 }
 
-static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+static int readlink_again(struct parked *p)
 {
 	char target[LINK_SIZE_MAX + 1];
 
-	int err = act_on(req, node_find(request_mount(req)->nodes, ino), act_readlink, target);
+	int err = act_on(p->req, p->node, act_readlink, target);
+	if (err == -ENODATA)
+		return err;
 	if (err < 0)
-		reply_error(req, err);
+		reply_error(p->req, err);
 	else
-		fuse_reply_readlink(req, target);
+		fuse_reply_readlink(p->req, target);
+	return 0;
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct mount *m = request_mount(req);
+	struct parked p = { .req = req, .m = m, .node = node_find(m->nodes, ino), .again = readlink_again };
+
+	if (readlink_again(&p) == -ENODATA && !park(&p, NULL))
+		reply_error(req, -ENODATA);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
@@ -326,9 +350,12 @@ static void op_init(void *userdata, struct fuse_conn_info *connection)
 	connection->max_write = 1024 * 1024;
 	/* All changes come through the kernel or make a new node: it need not guess by mtime. */
 	connection->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT |
-					FUSE_CAP_HANDLE_KILLPRIV);
+					FUSE_CAP_HANDLE_KILLPRIV | FUSE_CAP_ASYNC_DIO); /* the last: a signal ends no such read */
 	connection->want |= connection->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
 						   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS);
+	/* Those that wait for a peer must not keep others from being asked. */
+	connection->max_background = WAITING_MAX + 64;
+	connection->congestion_threshold = WAITING_MAX;
 	/* Whoever comes from now on is answered. */
 	if (m->ready_fd >= 0 && write(m->ready_fd, "", 1) == 1)
 		m->ready_fd = -1;
@@ -365,5 +392,6 @@ const struct fuse_lowlevel_ops operations = {
 	.statfs = op_statfs,
 	.fallocate = op_fallocate,
 	.lseek = op_lseek,
+	.poll = op_poll,
 	.copy_file_range = op_copy_file_range,
 };

@@ -10,6 +10,7 @@
 #include <fuse_lowlevel.h>
 
 #include "mount_state.h"
+#include "waiter.h"
 
 /* Changes come through the kernel or are told to it: these may be long. */
 #define TIMEOUT_LONG 3600.0
@@ -85,12 +86,35 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi);
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t size, struct fuse_file_info *fi);
+void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *handle);
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi);
 void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct fuse_file_info *fi_in,
 			fuse_ino_t ino_out, off_t off_out, struct fuse_file_info *fi_out, size_t size, int flags);
 /* Ends an open that the table has let go: seals, frees. */
 void open_finish(struct mount *m, struct open *open);
 void let_go(struct mount *m, struct open *open); /* what node_hold_open() gave; takes NULL */
+
+/* operations_wait.c */
+struct parked { /* a request that could not be answered with what is here */
+	struct waiting waiting;
+	fuse_req_t req;
+	struct mount *m;
+	struct node *node;     /* of what, where there is no open file yet; may be NULL */
+	struct open *open;     /* may be NULL */
+	struct handle *handle; /* held for it; may be NULL */
+	fuse_ino_t ino;
+	struct fuse_file_info fi;
+	struct stat attr;
+	int mask;
+	size_t size;
+	off_t offset;
+	bool append;
+	void *bytes;           /* size of them, of a write */
+	int (*again)(struct parked *p);    /* -ENODATA: nothing was done; else answered, and what it held is let go */
+	void (*dropped)(struct parked *p); /* it will not be: lets go of that; may be NULL */
+};
+/* True: it is answered later. Copies the request, and p->size bytes unless they are NULL. */
+bool park(const struct parked *request, const void *bytes);
 
 /* operations_list.c */
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
@@ -130,7 +154,9 @@ int root_make_readme(struct mount *m);
 /* ---- operations_document.c ---- */
 
 struct desk_slot slot_of(const struct place *place);
-bool is_own(const struct mount *m, const struct id *person);
+bool is_self(const struct mount *m, const struct id *person);
+bool is_own(const struct mount *m, const struct id *person); /* the same, and this device may change what is theirs */
+int refuse_other(struct mount *m, struct node *node, const char *name, const struct id *person, const char *what);
 void found_item(const struct mount *m, const struct id *person, const struct desk_item *item, struct found *out);
 /* A node for a file just made here. */
 void found_made(struct mount *m, struct node *parent, const char *name, const struct desk_item *item,

@@ -71,6 +71,9 @@ int control_of_root(struct mount *m, const char *name, struct found *out)
 		control_node_root(&out->control);
 	} else {
 		int err = person_find(m, name, &person);
+		/* Of whom nothing is known yet, that can be said and asked by the whole id. */
+		if (err == -ENOENT && id_parse(&person, name) == 0)
+			err = 0;
 		if (err < 0)
 			return err;
 		control_node_entity(&out->control, &person);
@@ -144,6 +147,7 @@ static mode_t type_of(const struct control_node *control)
 		return S_IFLNK;
 	case CONTROL_TEXT:
 	case CONTROL_CONTENT:
+	case CONTROL_STREAM:
 		break;
 	}
 	return S_IFREG;
@@ -236,6 +240,17 @@ static int open_text(struct mount *m, struct node *node, struct fuse_file_info *
 	return err < 0 ? err : bytes_error(&open->text);
 }
 
+static int open_stream(struct mount *m, struct node *node, struct fuse_file_info *fi, struct open *open)
+{
+	if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC)
+		return refuse(m, node, NULL, -EACCES, "this control file can only be read");
+	open->kind = OPEN_STREAM;
+	fi->direct_io = 1;
+	fi->nonseekable = 1;
+	fi->noflush = 1;
+	return events_listen(m->events, &open->listener);
+}
+
 static int control_open(struct mount *m, struct node *node, struct fuse_file_info *fi, uint32_t process,
 			struct open **out)
 {
@@ -244,8 +259,9 @@ static int control_open(struct mount *m, struct node *node, struct fuse_file_inf
 	if (!open)
 		return -ENOMEM;
 
-	int err = control_kind(node->is.control) == CONTROL_CONTENT ? open_version(m, node, fi, open) :
-								      open_text(m, node, fi, process, open);
+	const enum control_kind kind = control_kind(node->is.control);
+	int err = kind == CONTROL_CONTENT ? open_version(m, node, fi, open) :
+		  kind == CONTROL_STREAM ? open_stream(m, node, fi, open) : open_text(m, node, fi, process, open);
 	if (err < 0) {
 		open_free(open);
 		return err;

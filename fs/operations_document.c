@@ -1,6 +1,7 @@
 /* Persons' directories and the documents in them: what the desk shows, as nodes. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -11,9 +12,25 @@ struct desk_slot slot_of(const struct place *place)
 	return (struct desk_slot){ .directory = place->directory, .name = place->name };
 }
 
-bool is_own(const struct mount *m, const struct id *person)
+bool is_self(const struct mount *m, const struct id *person)
 {
 	return id_equal(person, &m->self);
+}
+
+bool is_own(const struct mount *m, const struct id *person)
+{
+	return id_equal(person, &m->self) && m->counts;
+}
+
+int refuse_other(struct mount *m, struct node *node, const char *name, const struct id *person, const char *what)
+{
+	char sentence[160];
+
+	if (is_self(m, person))
+		return refuse(m, node, name, -EACCES,
+			      "this device was not admitted, or was retired: write its id to me@/devices on one that is");
+	snprintf(sentence, sizeof(sentence), "this is somebody else's %s: it can only be read", what);
+	return refuse(m, node, name, -EACCES, sentence);
 }
 
 static void stat_item(bool own, const struct desk_item *item, struct stat *out)
@@ -79,7 +96,7 @@ static nlink_t links_of(struct mount *m, const struct id *person, const struct i
 	if (folders < 0)
 		return 1;
 	id_format(path, directory);
-	if (is_own(m, person) && fstatat(scratch_fd(m->scratch), path, &local, AT_SYMLINK_NOFOLLOW) == 0 &&
+	if (is_self(m, person) && fstatat(scratch_fd(m->scratch), path, &local, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    local.st_nlink < 2)
 		return 1;
 	return (nlink_t)folders + local.st_nlink;
@@ -105,7 +122,7 @@ static int directory_lookup(struct mount *m, struct node *node, const char *name
 			out->stat.st_nlink = links_of(m, &place.person, &item.id);
 			out->attr_timeout = TIMEOUT_LONG;
 		}
-	} else if (err == -ENOENT && is_own(m, &place.person))
+	} else if (err == -ENOENT && is_self(m, &place.person))
 		err = scratch_lookup(m, node, name, out);
 	return err;
 }
@@ -168,7 +185,7 @@ static int directory_set(struct mount *m, struct node *node, struct open *open, 
 
 	node_identity(m->nodes, node, &is);
 	if (!is_own(m, &is.person))
-		return refuse(m, node, NULL, -EACCES, "this is somebody else's directory: it can only be read");
+		return refuse_other(m, node, NULL, &is.person, "directory");
 	unsigned set = attributes_of(m, attr, mask, &a);
 	return set ? desk_set_directory_attributes(m->desk, &is.id, set, &a) : 0;
 }
@@ -243,7 +260,7 @@ static int directory_list(struct mount *m, struct node *node, struct open *open,
 		if (err != 0)
 			return err;
 	}
-	return is_own(m, &is.person) ? scratch_list(m, node, open, after, l) : 0;
+	return is_self(m, &is.person) ? scratch_list(m, node, open, after, l) : 0;
 }
 
 const struct kind kind_directory = {
@@ -381,7 +398,7 @@ static int document_set(struct mount *m, struct node *node, struct open *open, c
 
 	bool placed = node_place(m->nodes, node, &place) == 0;
 	if (placed && !is_own(m, &place.person))
-		return refuse(m, node, NULL, -EACCES, "this is somebody else's document: it can only be read");
+		return refuse_other(m, node, NULL, &place.person, "document");
 	struct handle *handle = open ? open->handle : NULL;
 	if (!handle && !placed) {
 		held = node_hold_open(m->nodes, node, has_handle);
@@ -509,7 +526,7 @@ static int document_open(struct mount *m, struct node *node, struct fuse_file_in
 	fi->noflush = !writes;
 	if (node_place(m->nodes, node, &place) == 0 && !is_own(m, &place.person)) {
 		if (writes)
-			return refuse(m, node, NULL, -EACCES, "this is somebody else's document: it can only be read");
+			return refuse_other(m, node, NULL, &place.person, "document");
 		node_identity(m->nodes, node, &is);
 		return open_content(m, &is.id, fi->flags, process, out);
 	}
@@ -518,6 +535,7 @@ static int document_open(struct mount *m, struct node *node, struct fuse_file_in
 	if (!open)
 		return -ENOMEM;
 	int flags = fi->flags & (O_ACCMODE | O_TRUNC);
+	struct desk_item item;
 	struct handle *handle;
 	int err = open_own(m, node, flags == (O_RDONLY | O_TRUNC) ? O_RDWR | O_TRUNC : flags, process, &handle);
 	if (err < 0) {
@@ -525,6 +543,8 @@ static int document_open(struct mount *m, struct node *node, struct fuse_file_in
 		return err;
 	}
 	open->handle = handle;
+	if (handle_item(handle, &item) == 0)
+		open->version = item.id;
 	if (fi->flags & O_TRUNC) {
 		open->wrote = true;
 		node_set_dirty(m->nodes, node, desk_order(m->desk));

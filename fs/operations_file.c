@@ -1,10 +1,12 @@
 /* Open files: reading, writing, closing, whatever stands behind them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "events.h"
 #include "operations.h"
 
 static struct open *open_of(const struct fuse_file_info *fi)
@@ -48,6 +50,10 @@ static void release_handle(struct mount *m, struct handle *handle)
 
 void open_finish(struct mount *m, struct open *open)
 {
+	struct fuse_pollhandle *armed = events_leave(m->events, open->listener);
+
+	if (armed)
+		fuse_pollhandle_destroy(armed);
 	release_handle(m, open->handle);
 	open_free(open);
 }
@@ -99,19 +105,24 @@ static int act_open(struct mount *m, const struct kind *kind, struct node *node,
 	return err;
 }
 
-void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* -ENODATA: nothing was done. */
+static int open_again(struct parked *p)
 {
-	struct mount *m = request_mount(req);
+	fuse_req_t req = p->req;
+	struct mount *m = p->m;
+	struct fuse_file_info copy = p->fi, *fi = &copy;
 	struct open_action a = { .fi = fi, .process = request_process(req) };
 
-	int err = act_on(req, node_find(m->nodes, ino), act_open, &a);
+	int err = act_on(req, p->node, act_open, &a);
+	if (err == -ENODATA)
+		return err;
 	if (err < 0) {
 		reply_error(req, err);
-		return;
+		return 0;
 	}
 	/* What the kernel has of its own node is another file's: the size, too. */
 	if (err == 1) {
-		notifier_add(m->notifier, &(struct notice){ .bytes_of = ino });
+		notifier_add(m->notifier, &(struct notice){ .bytes_of = p->ino });
 		a.open->astray = true;
 		fi->direct_io = 1;
 		fi->keep_cache = 0;
@@ -122,6 +133,16 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->fh = (uintptr_t)a.open;
 	if (fuse_reply_open(req, fi) < 0)
 		release(m, a.open);
+	return 0;
+}
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct mount *m = request_mount(req);
+	struct parked p = { .req = req, .m = m, .ino = ino, .node = node_find(m->nodes, ino), .fi = *fi, .again = open_again };
+
+	if (open_again(&p) == -ENODATA && !park(&p, NULL))
+		reply_error(req, -ENODATA);
 }
 
 static int create(fuse_req_t req, struct mount *m, struct node *parent, const char *name, mode_t mode, int flags,
@@ -204,6 +225,8 @@ static ssize_t read_bytes(struct mount *m, struct open *open, struct handle *han
 		return read_content(m, open, out, size, offset);
 	case OPEN_TEXT:
 		return read_text(open, out, size, offset);
+	case OPEN_STREAM:
+		return (ssize_t)events_read(m->events, open->listener, (char *)out, size);
 	case OPEN_DOCUMENT:
 	case OPEN_SCRATCH:
 	case OPEN_FOLDER:
@@ -224,22 +247,44 @@ static ssize_t read_full(struct mount *m, struct open *open, struct handle *hand
 		if (got == 0)
 			break;
 		done += (size_t)got;
+		if (open->kind == OPEN_STREAM)
+			break;
 	}
 	return (ssize_t)done;
+}
+
+/* -ENODATA: nothing was done. Else answered, and the handle released, if there is one. */
+static int read_again(struct parked *p)
+{
+	CLEANUP(cleanup_free) uint8_t *bytes = malloc(p->size ? p->size : 1);
+	ssize_t got = bytes ? read_full(p->m, p->open, p->handle, bytes, p->size, (uint64_t)p->offset) : -ENOMEM;
+
+	if (got == -ENODATA)
+		return -ENODATA;
+	release_handle(p->m, p->handle);
+	if (got < 0)
+		reply_error(p->req, (int)got);
+	else
+		fuse_reply_buf(p->req, (const char *)bytes, (size_t)got);
+	return 0;
+}
+
+static void read_dropped(struct parked *p)
+{
+	release_handle(p->m, p->handle);
 }
 
 /* Releases the handle, if there is one. */
 static void reply_bytes(fuse_req_t req, struct mount *m, struct open *open, struct handle *handle, size_t size,
 			off_t offset)
 {
-	CLEANUP(cleanup_free) uint8_t *bytes = malloc(size ? size : 1);
-	ssize_t got = bytes ? read_full(m, open, handle, bytes, size, (uint64_t)offset) : -ENOMEM;
+	struct parked p = { .req = req, .m = m, .open = open, .node = open->node, .handle = handle, .size = size,
+			    .offset = offset, .again = read_again, .dropped = read_dropped };
 
-	release_handle(m, handle);
-	if (got < 0)
-		reply_error(req, (int)got);
-	else
-		fuse_reply_buf(req, (const char *)bytes, (size_t)got);
+	if (read_again(&p) == -ENODATA && !park(&p, NULL)) {
+		read_dropped(&p);
+		reply_error(req, -ENODATA);
+	}
 }
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -326,26 +371,46 @@ static ssize_t write_bytes(struct mount *m, struct open *open, const char *bytes
 		return err < 0 ? err : (ssize_t)size;
 	}
 	case OPEN_CONTENT:
+	case OPEN_STREAM:
 	case OPEN_FOLDER:
 		break;
 	}
 	return -EBADF;
 }
 
+/* -ENODATA: nothing was done. */
+static int write_parked(struct parked *p, const char *bytes)
+{
+	ssize_t wrote = write_bytes(p->m, p->open, bytes, p->size, p->offset, p->append);
+
+	if (wrote == -ENODATA)
+		return -ENODATA;
+	if (wrote == -EFBIG)
+		refuse(p->m, p->open->node, NULL, -EFBIG, "a document may not be larger than the limit: see @/config");
+	if (wrote < 0)
+		reply_error(p->req, (int)wrote);
+	else
+		fuse_reply_write(p->req, (size_t)wrote);
+	return 0;
+}
+
+static int write_again(struct parked *p)
+{
+	return write_parked(p, p->bytes);
+}
+
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct mount *m = request_mount(req);
 	struct open *open = open_of(fi);
+	/* A page of a mapping stays where it is. */
+	struct parked p = { .req = req, .m = m, .open = open, .node = open->node, .size = size, .offset = offset,
+			    .append = (fi->flags & O_APPEND) && !fi->writepage, .again = write_again };
 
 	m->writes++;
-	/* A page of a mapping stays where it is. */
-	ssize_t wrote = write_bytes(m, open, bytes, size, offset, (fi->flags & O_APPEND) && !fi->writepage);
-	if (wrote == -EFBIG)
-		refuse(m, open->node, NULL, -EFBIG, "a document may not be larger than the limit: see @/config");
-	if (wrote < 0)
-		reply_error(req, (int)wrote);
-	else
-		fuse_reply_write(req, (size_t)wrote);
+	/* What was there before may have to come first. */
+	if (write_parked(&p, bytes) == -ENODATA && !park(&p, bytes))
+		reply_error(req, -ENODATA);
 }
 
 /* ---- closing ---- */
@@ -511,4 +576,22 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in, struct 
 		reply_error(req, (int)copied);
 	else
 		fuse_reply_write(req, (size_t)copied);
+}
+
+/* Files are always ready, but for lines that are still to come. */
+void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *handle)
+{
+	struct mount *m = request_mount(req);
+	struct open *open = open_of(fi);
+	unsigned ready = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
+
+	if (open->kind == OPEN_STREAM) {
+		if (handle)
+			handle = events_arm(m->events, open->listener, handle);
+		/* Asked after it was armed: what comes now wakes it. */
+		ready = events_has_more(m->events, open->listener) ? POLLIN | POLLRDNORM : 0;
+	}
+	if (handle)
+		fuse_pollhandle_destroy(handle);
+	fuse_reply_poll(req, ready);
 }

@@ -27,8 +27,7 @@ static int check_folder(struct mount *m, struct node *parent, const struct ident
 		return 0;
 	case NODE_DIRECTORY:
 		if (!is_own(m, &is->person))
-			return refuse(m, parent, name, -EACCES,
-				      "this is somebody else's directory: it can only be read");
+			return refuse_other(m, parent, name, &is->person, "directory");
 		return 0;
 	case NODE_CONTROL:
 		return refuse(m, parent, name, -EPERM, "nothing can be made or removed behind an @");

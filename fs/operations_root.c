@@ -1,104 +1,35 @@
 /* The root of the mount: README.md, `@`, `me`, persons, and local files beside them. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "names.h"
 #include "operations.h"
-#include "person.h"
-#include "utf8.h"
 
 #define ME "me"
 #define README "README.md"
 
-enum { COOKIE_AT = COOKIE_FIRST, COOKIE_README, COOKIE_SELF, COOKIE_SELF_AT, COOKIE_ME };
+enum { COOKIE_AT = COOKIE_FIRST, COOKIE_README, COOKIE_SELF, COOKIE_SELF_AT, COOKIE_ME, COOKIE_FOLLOWED = 64 };
 
 /* ---- who is meant ---- */
-
-static bool is_nickname(const char *name)
-{
-	size_t size = strlen(name);
-	return size > 0 && name[0] != '.' && utf8_valid_name(name, size) && !strchr(name, '@') &&
-	       !strchr(name, '/') && strcmp(name, ME) != 0 && strcmp(name, README) != 0;
-}
-
-static void petname(struct store_txn *txn, const struct id *person, char out[PROFILE_NAME_MAX + 1])
-{
-	const uint8_t *value;
-	size_t size;
-
-	id_format_short(out, person);
-	if (store_local_get(txn, LOCAL_NAME, person, sizeof(*person), &value, &size) < 0)
-		return;
-	char text[PROFILE_NAME_MAX + 1] = { 0 };
-	if (size > PROFILE_NAME_MAX)
-		return;
-	memcpy(text, value, size);
-	if (is_nickname(text))
-		strcpy(out, text);
-}
 
 void person_shown_name(struct mount *m, const struct id *person, char out[PROFILE_NAME_MAX + 1])
 {
 	struct store_txn *txn;
 
 	id_format_short(out, person);
-	if (is_own(m, person) && m->self_name[0]) {
+	if (is_self(m, person) && m->self_name[0]) {
 		strcpy(out, m->self_name);
 		return;
 	}
 	if (store_begin(m->store, false, &txn) < 0)
 		return;
 	struct person_profile profile;
-	if (!is_own(m, person))
-		petname(txn, person, out);
-	else if (person_profile(txn, person, &profile) == 0 && is_nickname(profile.name))
+	if (!is_self(m, person))
+		names_of(txn, person, out);
+	else if (person_profile(txn, person, &profile) == 0 && names_is_plain(profile.name))
 		strcpy(out, profile.name);
 	store_abort(txn);
-}
-
-static int find_petname(struct store_txn *txn, const char *name, struct id *out)
-{
-	struct index_range range;
-	const uint8_t *key, *value;
-	size_t key_size, value_size;
-
-	int err = store_local_range(txn, LOCAL_NAME, "", 0, &range);
-	if (err < 0)
-		return err;
-	err = -ENOENT;
-	while (err == -ENOENT && index_range_next(&range) == 1) {
-		store_local_row(&range, &key, &key_size, &value, &value_size);
-		if (key_size == sizeof(*out) && value_size == strlen(name) && memcmp(value, name, value_size) == 0) {
-			memcpy(out, key, sizeof(*out));
-			err = 0;
-		}
-	}
-	index_range_close(&range);
-	return err;
-}
-
-/* Persons are named by their first device; who has no log here is not known. */
-static int find_prefix(struct store_txn *txn, const char *name, struct id *out)
-{
-	struct id least, greatest, devices[8], person, found = { 0 };
-	struct log_row row;
-	size_t matches = 0;
-
-	if (id_parse_prefix(&least, &greatest, name) < 0)
-		return -ENOENT;
-	int count = store_number_between(txn, NUMBER_DEVICE, &least, &greatest, devices, 8);
-	if (count < 0)
-		return count;
-	for (int index = 0; index < count && index < 8; index++) {
-		if (log_get(txn, &devices[index], &row) < 0 || row.records == 0 ||
-		    person_of(txn, &devices[index], &person) < 0 || !id_equal(&person, &devices[index]))
-			continue;
-		found = person;
-		matches++;
-	}
-	if (matches != 1 || count > 8)
-		return -ENOENT;
-	*out = found;
-	return 0;
 }
 
 int person_find(struct mount *m, const char *name, struct id *out)
@@ -112,9 +43,7 @@ int person_find(struct mount *m, const char *name, struct id *out)
 	int err = store_begin(m->store, false, &txn);
 	if (err < 0)
 		return err;
-	err = find_petname(txn, name, out);
-	if (err == -ENOENT)
-		err = find_prefix(txn, name, out);
+	err = names_find(txn, name, out);
 	store_abort(txn);
 	return err;
 }
@@ -215,6 +144,74 @@ static int list_one(struct mount *m, struct lister *l, const char *name, uint64_
 	return lister_add(l, name, cookie, found);
 }
 
+struct followed { /* collected: a transaction must not be open while the lister is filled */
+	struct id *persons;
+	size_t count, capacity;
+};
+
+static int collect_followed(void *context, const struct id *person)
+{
+	struct followed *f = context;
+
+	if (f->count == f->capacity) {
+		size_t capacity = f->capacity ? f->capacity * 2 : 16;
+		struct id *grown = realloc(f->persons, capacity * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		f->persons = grown;
+		f->capacity = capacity;
+	}
+	f->persons[f->count++] = *person;
+	return 0;
+}
+
+/* A place that stays: two of the same 56 bits are not to be expected. Two names each. */
+static uint64_t cookie_of(const struct id *person)
+{
+	uint64_t cookie = 0;
+
+	for (int i = 0; i < 7; i++)
+		cookie = cookie << 8 | person->bytes[i];
+	return COOKIE_FOLLOWED + cookie * 2;
+}
+
+static int list_person(struct mount *m, struct lister *l, const struct id *person, uint64_t after)
+{
+	struct found found = { 0 }, behind = { 0 };
+	char name[PROFILE_NAME_MAX + 2];
+	uint64_t cookie = cookie_of(person);
+
+	if (cookie + 1 <= after)
+		return 0;
+	person_shown_name(m, person, name);
+	if (list_one(m, l, name, cookie, after, found_person(m, person, &found), &found))
+		return 1;
+	if (!m->list_controls)
+		return 0;
+	int err = control_of_root(m, name, &behind);
+	strcat(name, "@");
+	return list_one(m, l, name, cookie + 1, after, err, &behind);
+}
+
+/* In order of id, which is that of their cookies. */
+static int list_followed(struct mount *m, struct lister *l, uint64_t after)
+{
+	struct followed followed = { 0 };
+	struct store_txn *txn;
+	int full = 0;
+
+	int err = store_begin(m->store, false, &txn);
+	if (err < 0)
+		return err;
+	err = names_each_followed(txn, collect_followed, &followed);
+	store_abort(txn);
+	for (size_t i = 0; err == 0 && full == 0 && i < followed.count; i++)
+		if (!is_self(m, &followed.persons[i]))
+			full = list_person(m, l, &followed.persons[i], after);
+	free(followed.persons);
+	return err < 0 ? err : full;
+}
+
 static int root_list(struct mount *m, struct node *node, struct open *open, uint64_t after, struct lister *l)
 {
 	char behind[PROFILE_NAME_MAX + 2];
@@ -234,6 +231,9 @@ static int root_list(struct mount *m, struct node *node, struct open *open, uint
 	    list_one(m, l, behind, COOKIE_SELF_AT, after, err_self_at, &self_at) ||
 	    list_one(m, l, ME, COOKIE_ME, after, 0, &me))
 		return 1;
+	int full = list_followed(m, l, after);
+	if (full)
+		return full;
 	return scratch_list(m, node, open, after, l);
 }
 

@@ -12,7 +12,7 @@
 #include "diff.h"
 #include "file.h"
 #include "mount.h"
-#include "person.h"
+#include "names.h"
 
 #define READ_MAX (1024u * 1024 * 1024)
 
@@ -86,7 +86,7 @@ static int find_self(struct session *s)
 	return err;
 }
 
-static int open_desk(struct session *s, struct why *why)
+static int open_desk(struct session *s, bool serves, struct why *why)
 {
 	struct control_settings settings = { 0 };
 
@@ -94,7 +94,8 @@ static int open_desk(struct session *s, struct why *why)
 	if (err < 0)
 		return err;
 	const struct desk_options options = { .window_ms = settings.window_ms, .document_size_max = settings.document_size_max,
-					      .uid = getuid(), .gid = getgid() };
+					      .uid = getuid(), .gid = getgid(),
+					      .hold_ms = serves ? network_hold_ms(s->store) : 0 };
 	err = scratch_open(&s->scratch, store_directory_fd(s->store), (const char *)settings.scratch.data, why);
 	if (err == 0)
 		err = desk_open(&s->desk, s->store, &options);
@@ -102,7 +103,7 @@ static int open_desk(struct session *s, struct why *why)
 	return err;
 }
 
-int session_open(struct session *s, bool reindex, struct why *why)
+static int open_all(struct session *s, bool reindex, bool serves, struct why *why)
 {
 	struct store_options options = { .clock = clock_system(), .reindex = reindex, .progress = show_reindex };
 	struct key key = { 0 };
@@ -119,7 +120,7 @@ int session_open(struct session *s, bool reindex, struct why *why)
 
 	err = diff_init();
 	if (err == 0)
-		err = open_desk(s, why);
+		err = open_desk(s, serves, why);
 	if (err == 0)
 		err = find_self(s);
 	s->errors = errors_new(store_clock(s->store));
@@ -133,6 +134,16 @@ int session_open(struct session *s, bool reindex, struct why *why)
 	s->host = (struct control_host){ .store = s->store, .desk = s->desk, .scratch = s->scratch,
 					 .errors = s->errors, .memory = s->memory, .data_path = s->path };
 	return 0;
+}
+
+int session_open(struct session *s, bool reindex, struct why *why)
+{
+	return open_all(s, reindex, false, why);
+}
+
+int session_open_serving(struct session *s, struct why *why)
+{
+	return open_all(s, false, true, why);
 }
 
 int session_close(struct session *s)
@@ -149,27 +160,21 @@ int session_close(struct session *s)
 
 /* ---- paths ---- */
 
-/* The person that a first path component means: `me`, the own nickname, or an id. */
+/* The person that a first path component means: `me`, the own nickname, what others are called here, or an id. */
 static int find_person(struct session *s, const char *name, struct id *out)
 {
 	struct person_profile profile;
-	struct id least, greatest, found[2];
 	struct store_txn *txn;
 
 	int err = store_begin(s->store, false, &txn);
 	if (err < 0)
 		return err;
-	err = person_self(txn, out);
-	if (err == 0 && strcmp(name, "me") != 0 &&
-	    (person_profile(txn, out, &profile) < 0 || strcmp(profile.name, name) != 0)) {
-		err = id_parse_prefix(&least, &greatest, name) == 0
-			      ? store_number_between(txn, NUMBER_ENTITY, &least, &greatest, found, 2) : 0;
-		if (err == 1)
-			*out = found[0];
-		err = err == 1 ? 0 : err == 0 ? -ENOENT : err > 1 ? -ENOTUNIQ : err;
-	}
+	*out = s->self;
+	if (strcmp(name, "me") != 0 && (person_profile(txn, out, &profile) < 0 || strcmp(profile.name, name) != 0))
+		err = names_find(txn, name, out);
 	store_abort(txn);
-	return err;
+	/* Of whom nothing is known yet, that can be said and asked by the whole id. */
+	return err == -ENOENT && id_parse(out, name) == 0 ? 0 : err;
 }
 
 /* "alice/guides/soil.md" in an open session. The last name need not show: it may be gone. */
@@ -275,6 +280,29 @@ int target_open_node(struct target *t, struct why *why)
 	return err;
 }
 
+int target_open_person(struct target *t, const char *who, struct why *why)
+{
+	char name[PATH_MAX], mount[PATH_MAX];
+
+	/* A path is taken for what stands at its end. */
+	if (snprintf(name, sizeof(name), "%s", who) >= (int)sizeof(name))
+		return why_set(why, -ENAMETOOLONG, "that name is too long");
+	for (size_t size = strlen(name); size > 1 && name[size - 1] == '/'; size--)
+		name[size - 1] = '\0';
+	const char *last = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
+	memset(t, 0, sizeof(*t));
+	if (find_holder(mount)) {
+		snprintf(t->mount_path, PATH_MAX, "%.2000s/%.2000s", mount, last);
+		return 0;
+	}
+	int err = session_open(&t->session, false, why);
+	if (err < 0)
+		return err;
+	t->opened = true;
+	err = find_slot(t, last);
+	return err < 0 ? why_set(why, err, "nobody is known as %s here", last) : 0;
+}
+
 void target_close(struct target *t)
 {
 	if (t->opened)
@@ -363,8 +391,9 @@ int target_write(struct target *t, const char *row, const char *text, struct why
 
 	if (t->opened) {
 		int err = find_row(t, row, &node);
-		return err < 0 ? why_set(why, err, "%s: %s", row, why_errno(err))
-			       : control_write(&t->session.host, &node, (uint32_t)getpid(), text, strlen(text), why);
+		if (err == 0)
+			err = control_write(&t->session.host, &node, (uint32_t)getpid(), text, strlen(text), why);
+		return err < 0 && !(why && why->text[0]) ? why_set(why, err, "%s: %s", row, why_errno(err)) : err;
 	}
 	int err = control_path(t, row, path);
 	int fd = err == 0 ? open(path, O_WRONLY | O_CLOEXEC) : -1;

@@ -82,7 +82,7 @@ static void test_every_row_reads_and_is_told_of(void **state)
 
 	kit_sign(&kit, "notes.md", "one\n");
 	assert_int_equal(control_each_row(check_row, &files), 0);
-	assert_int_equal(files, 21);
+	assert_int_equal(files, 26);
 }
 
 static void test_folders_list_their_rows(void **state)
@@ -91,9 +91,9 @@ static void test_folders_list_their_rows(void **state)
 		enum control_scope scope;
 		const char *expected;
 	} cases[] = {
-		{ CONTROL_NODE, "README status id errors metrics config quota " },
-		{ CONTROL_ENTITY, "README id about at devices log " },
-		{ CONTROL_DOCUMENT, "README versions diffs head heads log merge pieces links page.html vote subscribe " },
+		{ CONTROL_NODE, "README status id peers connect errors events metrics config quota " },
+		{ CONTROL_ENTITY, "README id about at devices subscribe log " },
+		{ CONTROL_DOCUMENT, "README versions diffs head heads log merge pieces links page.html vote subscribe holders " },
 	};
 	const struct control_node scopes[] = { root(), entity(), kit_document(&kit, "notes.md") };
 

@@ -158,7 +158,7 @@ static void test_devices_are_admitted_and_retired(void **state)
 
 	id_format(id, &other.self);
 	id_format(own, &kit.self);
-	assert_true(kit_contains(&kit, &person, "devices", "\tadmitted\tfrom the beginning\tthis one\n"));
+	assert_true(kit_contains(&kit, &person, "devices", "\tadmitted\tfrom the beginning\t0\tthis one\n"));
 	snprintf(line, sizeof(line), "-%s", id);
 	kit_refused(&kit, &person, "devices", line, -EINVAL);
 	snprintf(line, sizeof(line), "-%s", own);
@@ -169,7 +169,7 @@ static void test_devices_are_admitted_and_retired(void **state)
 	kit.store.time_ms += 1000;
 	snprintf(line, sizeof(line), "moot:%s\n", id);
 	kit_put(&kit, &person, "devices", line);
-	assert_true(kit_contains(&kit, &person, "devices", "\tawaited\t2027-01-15T08:00:01Z\n"));
+	assert_true(kit_contains(&kit, &person, "devices", "\tawaited\t2027-01-15T08:00:01Z\t-\n"));
 	kit_refused(&kit, &person, "devices", id, -EINVAL);
 
 	/* It says whose it is. */
@@ -178,7 +178,7 @@ static void test_devices_are_admitted_and_retired(void **state)
 	say_profile(txn, &kit.self, "bob");
 	txn_commit(txn);
 	take_all();
-	assert_true(kit_contains(&kit, &person, "devices", "\tadmitted\t2027-01-15T08:00:01Z\n"));
+	assert_true(kit_contains(&kit, &person, "devices", "\tadmitted\t2027-01-15T08:00:01Z\t1\n"));
 	assert_true(kit_contains(&kit, &person, "log", "\tadmit\t"));
 	kit.store.time_ms += 2000;
 	snprintf(line, sizeof(line), "-%.12s", id);
@@ -353,7 +353,11 @@ static void test_config_is_shown_and_set(void **state)
 	kit_put(&kit, &root, "config", "scratch *.bak");
 	kit_put(&kit, &root, "config", "scratch !*.orig");
 	expect_settings(500, 5u << 20, "*.bak\n!*.orig\n");
-	assert_true(kit_contains(&kit, &root, "config", "window 500\nlimit 5242880\nscratch *.bak\nscratch !*.orig\n# "));
+	assert_true(kit_contains(&kit, &root, "config", "window 500\nlimit 5242880\nlisten 127.0.0.1:0\nscratch *.bak\nscratch !*.orig\n# "));
+	kit_put(&kit, &root, "config", "listen [::]:4040");
+	assert_true(kit_contains(&kit, &root, "config", "\nlisten [::]:4040\n"));
+	kit_put(&kit, &root, "config", "listen");
+	assert_true(kit_contains(&kit, &root, "config", "\nlisten 127.0.0.1:0\n"));
 	kit_put(&kit, &root, "config", "window");
 	kit_put(&kit, &root, "config", "limit");
 	kit_put(&kit, &root, "config", "scratch");
