@@ -36,6 +36,8 @@ static int shows_item(struct slot *slot, struct store_txn *txn, const struct tre
 	memset(&slot->document, 0, sizeof(slot->document));
 	memset(&slot->directory_id, 0, sizeof(slot->directory_id));
 	int err = slot_fill(slot, txn, item);
+	if (err < 0)
+		slot_clear(slot);
 	return err < 0 ? err : 1;
 }
 
@@ -120,11 +122,13 @@ void desk_hold(struct desk *desk, uint64_t until_ms)
 	desk_unlock(desk);
 }
 
-static void end_hold(struct desk *desk)
+void desk_end_hold(struct desk *desk)
 {
 	struct slot *slot, *next;
 	uint64_t now_ms = clock_now_ms(desk->clock);
 
+	if (!desk->held && !store_held_until_ms(desk->store))
+		return;
 	store_hold_signing(desk->store, 0);
 	desk->held = false;
 	/* Saves of what is published waited for nothing else. */
@@ -137,7 +141,7 @@ static void end_hold(struct desk *desk)
 void desk_release_hold(struct desk *desk)
 {
 	desk_lock(desk);
-	end_hold(desk);
+	desk_end_hold(desk);
 	desk_unlock(desk);
 }
 
@@ -146,7 +150,7 @@ bool desk_is_held(struct desk *desk)
 	if (store_held_until_ms(desk->store))
 		return true;
 	if (desk->held)
-		end_hold(desk);
+		desk_end_hold(desk);
 	return false;
 }
 
@@ -158,11 +162,12 @@ bool desk_wait_hold(struct desk *desk)
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	uint64_t begun_ms = (uint64_t)until.tv_sec * 1000 + (uint64_t)until.tv_nsec / 1000000;
 	while ((until_ms = store_held_until_ms(desk->store)) != 0) {
-		uint64_t end_ms = begun_ms + (until_ms > now_ms ? until_ms - now_ms : 0);
+		uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+		uint64_t end_ms = begun_ms + (left_ms < HOLD_WAIT_MS ? left_ms : HOLD_WAIT_MS);
 		until = (struct timespec){ .tv_sec = (time_t)(end_ms / 1000), .tv_nsec = (long)(end_ms % 1000) * 1000000 };
 		if (pthread_cond_timedwait(&desk->idle, &desk->lock, &until) == ETIMEDOUT)
 			break;
 	}
-	end_hold(desk);
+	desk_end_hold(desk);
 	return true;
 }

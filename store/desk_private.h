@@ -23,6 +23,7 @@
 #define PUBLISH_MAX 128    /* slots signed in one transaction */
 #define PUBLISH_SAVES_MAX 512 /* saves signed in one transaction */
 #define PACKERS_KEPT 4
+#define HOLD_WAIT_MS 2000 /* no file operation waits longer for the network */
 #define QUEUE_LONG 16      /* saves of a new name that end its window */
 #define DIRECTORY_LISTS 4096 /* a fixed table: it needs no memory, and cannot fail */
 
@@ -262,8 +263,10 @@ int alias_rename(struct desk *desk, struct desk_slot from, struct desk_slot to);
 /* ---- desk_arrive.c ---- */
 
 bool desk_is_held(struct desk *desk); /* nothing is signed now */
-/* Drops the lock until that is over. True: try again what failed with STORE_HELD. */
+/* Drops the lock until that is over, HOLD_WAIT_MS at most, and ends it. True: try again what failed with STORE_HELD. */
 bool desk_wait_hold(struct desk *desk);
+/* What cannot wait is signed: what the peers would have told may be a fork then. */
+void desk_end_hold(struct desk *desk);
 
 /* ---- desk_facts.c: what waits and attributes, in the journal ---- */
 
@@ -316,7 +319,9 @@ struct taking {
 	bool chain, shown, fact;
 	enum what what;
 };
-int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, struct taking *t);
+int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, bool chain, struct taking *t);
+/* Are its saves signed at once, now? */
+bool slot_is_chain(const struct slot *slot);
 void slot_take_end(struct slot *slot, const struct save *save, const struct taking *t, int err);
 /* Entries of one record, each [slot, what, id], replacing what stands where (only: NULL all). */
 struct planned_entry {

@@ -214,7 +214,7 @@ static int save_over(struct slot *from, struct slot *to, const struct save *save
 	if (err < 0)
 		return err;
 	memset(&to->draft, 0, sizeof(to->draft));
-	err = same ? keep_shown(txn, to) : slot_take_begin(txn, to, save, &taking);
+	err = same ? keep_shown(txn, to) : slot_take_begin(txn, to, save, slot_is_chain(to), &taking);
 	if (err == 0)
 		err = sign_gone(txn, from);
 	if (err == 0)

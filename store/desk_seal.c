@@ -130,6 +130,7 @@ static int flush_held(struct file *file)
 		err = keep_draft(file, batch, body);
 		/* More saves wait than one fact holds: their window ends here. */
 		if (err == -EMSGSIZE && file->slot->queue_count > 0) {
+			desk_end_hold(file->desk);
 			err = slot_publish(file->slot);
 			if (err == 0)
 				err = keep_draft(file, batch, body);
@@ -623,17 +624,16 @@ bool slot_has_text(const struct slot *slot, const struct save *save)
 	       id_equal(&slot->text->content.digest, &save->text->content.digest);
 }
 
-/* Are its saves signed at once? */
-static bool slot_is_chain(const struct slot *slot)
+bool slot_is_chain(const struct slot *slot)
 {
 	return !desk_is_held(slot->desk) && slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
 }
 
-int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, struct taking *t)
+int slot_take_begin(struct store_txn *txn, struct slot *slot, const struct save *save, bool chain, struct taking *t)
 {
 	*t = (struct taking){ .queue_count = slot->queue_count, .seen = slot->seen, .seen_count = slot->seen_count,
 			      .what = slot->what, .shown = slot->shown, .fact = slot->fact, .due_ms = slot->due_ms };
-	t->chain = slot_is_chain(slot);
+	t->chain = chain;
 	slot->shown = true;
 	slot->seen = NULL;
 	slot->seen_count = 0;
@@ -668,10 +668,12 @@ static int take_save(struct slot *slot, const struct save *save)
 	struct store_txn *txn = NULL;
 	struct taking taking;
 
-	int err = slot_is_chain(slot) ? store_begin(slot->desk->store, true, &txn) : 0;
+	/* Asked once: a hold may end at any moment. */
+	bool chain = slot_is_chain(slot);
+	int err = chain ? store_begin(slot->desk->store, true, &txn) : 0;
 	if (err < 0)
 		return err;
-	err = slot_take_begin(txn, slot, save, &taking);
+	err = slot_take_begin(txn, slot, save, chain, &taking);
 	if (err == 0 && txn)
 		err = store_commit(txn);
 	else
@@ -685,10 +687,13 @@ int slot_take_save(struct slot *slot, const struct save *save)
 	int err = take_save(slot, save);
 
 	/* A name saved so often is no temporary one; and each save writes down all that wait. */
-	if (err == 0 && slot->queue_count >= QUEUE_LONG)
+	if (err == 0 && slot->queue_count >= QUEUE_LONG) {
+		desk_end_hold(slot->desk);
 		slot_publish(slot); /* what cannot be signed now goes on waiting */
+	}
 	/* More saves wait than one fact holds: their window ends here. */
 	if (err == -EMSGSIZE && slot->shown && slot->queue_count > 0) {
+		desk_end_hold(slot->desk);
 		err = slot_publish(slot);
 		if (err == 0)
 			err = take_save(slot, save);

@@ -26,6 +26,8 @@ struct fixture {
 	bool busy;
 	unsigned changed;
 	uint64_t started_ms; /* of every process; 0: unknown */
+	unsigned jump_after; /* so many looks at the clock from now it is jump_ms later; 0: never */
+	uint64_t jump_ms;
 };
 
 static inline uint64_t fake_time_ns(void *context)
@@ -35,7 +37,11 @@ static inline uint64_t fake_time_ns(void *context)
 
 static inline uint64_t fake_now_ms(void *context)
 {
-	return ((struct fixture *)context)->time_ms;
+	struct fixture *f = context;
+
+	if (f->jump_after > 0 && --f->jump_after == 0)
+		f->time_ms += f->jump_ms;
+	return f->time_ms;
 }
 
 static inline void fake_random(void *context, uint8_t *out, size_t size)

@@ -387,6 +387,48 @@ static void the_hold_is_released(void **state)
 	assert_int_equal(count_versions(w->f, "a.md"), 3);
 }
 
+/* Whoever saves so often is not kept waiting, nor does each save write down all before it. */
+static void many_saves_end_the_hold(void **state)
+{
+	struct world *w = *state;
+	struct store_counts before, after;
+	char text[32];
+
+	both_have(w, "a.md", "one");
+	assert_int_equal(store_counts(w->f->store, &before), 0);
+	desk_hold(w->f->desk, w->f->time_ms + 5000);
+	for (int i = 0; i < 400; i++) {
+		snprintf(text, sizeof(text), "save %d", i);
+		laptop_writes(w, "a.md", text);
+	}
+	assert_int_equal(count_versions(w->f, "a.md"), 401);
+	assert_int_equal(count_heads(w->f, "a.md"), 1);
+	assert_int_equal(store_counts(w->f->store, &after), 0);
+	assert_true(after.journal_bytes - before.journal_bytes < 400 * 2048);
+}
+
+/* At any look at the clock. */
+static void the_hold_ends_within_a_save(void **state)
+{
+	struct world *w = *state;
+	char text[32];
+
+	both_have(w, "a.md", "one");
+	for (unsigned after = 1; after <= 24; after++) {
+		desk_hold(w->f->desk, w->f->time_ms + 5000);
+		w->f->jump_ms = 6000;
+		w->f->jump_after = after;
+		snprintf(text, sizeof(text), "save %u", after);
+		laptop_writes(w, "a.md", text);
+		w->f->jump_after = 0;
+		assert_shows(w, "a.md", text);
+		desk_release_hold(w->f->desk);
+		pass(w->f, WINDOW);
+		assert_int_equal(count_versions(w->f, "a.md"), 1 + after);
+		assert_int_equal(count_heads(w->f, "a.md"), 1);
+	}
+}
+
 static void what_was_left_waits_for_the_hold(void **state)
 {
 	struct world *w = *state;
@@ -481,6 +523,8 @@ int main(void)
 		WITH_WORLD(anything_may_have_come),
 		WITH_WORLD(nothing_is_signed_while_held),
 		WITH_WORLD(the_hold_is_released),
+		WITH_WORLD(many_saves_end_the_hold),
+		WITH_WORLD(the_hold_ends_within_a_save),
 		WITH_WORLD(what_was_left_waits_for_the_hold),
 		WITH_WORLD(a_rename_waits_for_the_end),
 		WITH_WORLD(a_restored_folder_forks_nothing),
