@@ -60,6 +60,7 @@ struct node {
 	uint64_t lookups;
 	uint32_t pins;
 	bool dirty;           /* DOCUMENT: changed through this node since is.id was noted */
+	atomic_uint_fast64_t wait_until_ms; /* what is not here is waited for until then (now_ms); 0: nothing was yet */
 	atomic_bool synced;   /* SCRATCH: a program made its bytes durable, and relies on that whatever name they get */
 	struct link *links;   /* the first is the one that paths are made of */
 	struct link *left;    /* DOCUMENT, SCRATCH without links: the last name it had */

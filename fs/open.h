@@ -47,7 +47,6 @@ struct open {
 
 	_Atomic(struct handle *) handle; /* DOCUMENT, SCRATCH: NULL while local; set with the mount's `shape` held alone */
 	atomic_bool wrote;
-	atomic_uint_fast64_t wait_until_ms; /* what is not here is waited for until then (now_ms); 0: nothing was yet */
 	bool astray;             /* the kernel knows it by another node: see act_again() */
 
 	int fd;                  /* DOCUMENT, SCRATCH: valid while there is no handle; -1 if it never was local */

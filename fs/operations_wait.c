@@ -2,8 +2,8 @@
  * Requests for what is not on this machine: they are asked again, by the waiter's thread, when it may have come.
  *
  * A request that failed with ENODATA is copied and parked; how long is told by the mount option `wait`, and while no peer is connected
- * it is not at all.  An open file waits so long once: what the kernel asks again by itself (a read-ahead that
- * failed is a read then) does not wait anew.
+ * it is not at all.  All that have a file open wait so long once: what the kernel asks again by itself (a read-ahead that
+ * failed is a read then), or for the next who reads the same page, does not wait anew.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -96,10 +96,10 @@ static int attempt(struct waiting *waiting)
 
 	/* What comes in time is no sign that the rest is late. Once answered, it may be closed. */
 	if (p->open)
-		p->open->wait_until_ms = 0;
+		p->open->node->wait_until_ms = 0;
 	int err = p->again(p);
 	if (err < 0 && p->open)
-		p->open->wait_until_ms = waiting->until_ms;
+		p->open->node->wait_until_ms = waiting->until_ms;
 	return err;
 }
 
@@ -131,16 +131,16 @@ static void ready(struct waiting *waiting, uint64_t token)
 	fuse_req_interrupt_func(parked_of(waiting)->req, interrupted, (void *)(uintptr_t)token);
 }
 
-/* Until when an open file waits; it had its time if that is over, but not for ever. */
+/* Until when the readers of a file wait; it had its time if that is over, but not for ever. */
 static uint64_t wait_until(struct mount *m, struct open *open)
 {
 	const uint64_t now_ms = clock_now_ms(store_clock(m->store)), wait_ms = (uint64_t)m->wait_s * 1000;
-	uint64_t until_ms = open ? open->wait_until_ms : 0;
+	uint64_t until_ms = open ? open->node->wait_until_ms : 0;
 
 	if (until_ms == 0 || now_ms > until_ms + wait_ms) {
 		until_ms = now_ms + wait_ms;
 		if (open)
-			open->wait_until_ms = until_ms;
+			open->node->wait_until_ms = until_ms;
 	}
 	return until_ms;
 }

@@ -87,6 +87,15 @@ def test_what_does_not_come_fails_within_the_bound():
         seconds, answer = timed(big)
         assert answer == errno.ENODATA and seconds < 0.2
 
+
+def test_many_readers_wait_together():
+    with halfway() as (_, _, _, big), concurrent.futures.ThreadPoolExecutor(8) as pool:
+        begun = time.monotonic()
+        for reader in [pool.submit(timed, big) for _ in range(8)]:
+            assert reader.result()[1] == errno.ENODATA
+        assert time.monotonic() - begun < WAIT_S + 1.5
+
+
 def test_who_says_so_does_not_wait():
     with halfway(('-o', 'wait=0')) as (_, _, relay, big):
         seconds, answer = timed(big)

@@ -27,8 +27,8 @@ class Link:
     def change(self, command):
         self.delay = command.get('delay', self.delay)
         self.state = command.get('state', self.state)
-        if 'budget' in command:
-            self.budget = command['budget']
+        if 'budget' in command or 'state' in command:
+            self.budget = command.get('budget')  # a new state ends what was to come
         if self.state == 'cut':
             for writer in list(self.writers):
                 writer.transport.abort()
