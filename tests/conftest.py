@@ -211,8 +211,14 @@ class Folder:
             return file.read()
 
     def texts(self, name):
-        """The text of every version, oldest first."""
-        return [self.version_text(name, version) for version in self.versions(name)]
+        """The text of every version, oldest first. What is listed as a draft may be signed, and be called otherwise, a moment later."""
+        for _ in range(20):
+            try:
+                return [self.version_text(name, version) for version in self.versions(name)]
+            except FileNotFoundError as error:
+                if '-draft' not in error.filename:
+                    raise
+        raise AssertionError(f'the versions of {name} change again and again')
 
     def wait_signed(self, *names, timeout=20):
         """Until no save of these is a draft any more; the versions of the last."""
