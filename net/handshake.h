@@ -45,8 +45,6 @@ struct handshake_keys {
 	uint32_t effort;               /* B: what A has paid */
 };
 
-enum handshake_role { HANDSHAKE_CLIENT, HANDSHAKE_SERVER };
-
 struct handshake_server { /* what all handshakes of a node that is dialled share; the caller's */
 	const struct key *key;
 	struct id network;             /* zero: the commons; others for tests and closed circles */
