@@ -11,9 +11,9 @@
 #include <uv.h>
 
 #include "board.h"
+#include "inbox.h"
 #include "lookup.h"
 
-#define REQUESTS_MAX 4096
 #define READ_SIZE (64 * 1024)
 #define GIVE_SIZE (256 * 1024) /* taken from the core at a time */
 #define GIVES_A_TURN 4         /* of one connection, before others have their turn */
@@ -24,16 +24,6 @@
 #define CLOSE_MS 100           /* to send what a connection that ends has left */
 #define SNAPSHOT_MS 100
 #define BACKLOG 128
-
-enum request_kind { REQUEST_CONNECT, REQUEST_WANT };
-
-struct request {
-	enum request_kind kind;
-	char address[ADDRESS_SIZE_MAX];
-	bool has_expected;
-	struct id id; /* whom CONNECT expects; the version that is wanted */
-	uint64_t token, until_ms;
-};
 
 enum connection_state { RESOLVING, DIALLING, OPEN, ENDING, CLOSED };
 
@@ -84,11 +74,8 @@ struct loop {
 	struct job *jobs;
 	unsigned jobs_running, puzzles_running;
 	uint8_t read_buffer[READ_SIZE];
-
-	pthread_mutex_t lock; /* what follows is shared */
-	struct request *requests;
-	size_t request_count;
-	bool stop, appended, follows_changed;
+	struct inbox inbox;
+	bool alone; /* as the inbox knows it */
 };
 
 static uint64_t now_ms(const struct loop *loop)
@@ -431,21 +418,8 @@ static void start_jobs(struct loop *loop)
 
 static int add_request(struct loop *loop, const struct request *request)
 {
-	int err = 0;
+	int err = inbox_put(&loop->inbox, request);
 
-	pthread_mutex_lock(&loop->lock);
-	if (loop->request_count >= REQUESTS_MAX) {
-		err = -EAGAIN;
-	} else {
-		if (loop->request_count % 64 == 0) {
-			struct request *grown = realloc(loop->requests, (loop->request_count + 64) * sizeof(*grown));
-			err = grown ? 0 : -ENOMEM;
-			loop->requests = grown ? grown : loop->requests;
-		}
-		if (err == 0)
-			loop->requests[loop->request_count++] = *request;
-	}
-	pthread_mutex_unlock(&loop->lock);
 	if (err == 0)
 		uv_async_send(&loop->wake);
 	return err;
@@ -468,42 +442,34 @@ int loop_want(struct loop *loop, const struct id *version, uint64_t token, uint6
 						    .until_ms = until_ms });
 }
 
-static void raise_flag(struct loop *loop, bool *flag)
+static void raise_flag(struct loop *loop, enum inbox_flag flag)
 {
-	pthread_mutex_lock(&loop->lock);
-	bool raised = *flag;
-	*flag = true;
-	pthread_mutex_unlock(&loop->lock);
-	if (!raised)
+	if (inbox_raise(&loop->inbox, flag))
 		uv_async_send(&loop->wake);
 }
 
 void loop_appended(struct loop *loop)
 {
-	raise_flag(loop, &loop->appended);
+	raise_flag(loop, INBOX_APPENDED);
 }
 
 void loop_follows_changed(struct loop *loop)
 {
-	raise_flag(loop, &loop->follows_changed);
+	raise_flag(loop, INBOX_FOLLOWS);
 }
 
 static void take_requests(struct loop *loop)
 {
-	pthread_mutex_lock(&loop->lock);
-	struct request *requests = loop->requests;
-	const size_t count = loop->request_count;
-	const bool appended = loop->appended, follows_changed = loop->follows_changed;
-	loop->requests = NULL;
-	loop->request_count = 0;
-	loop->appended = loop->follows_changed = false;
-	loop->stopping = loop->stopping || loop->stop;
-	pthread_mutex_unlock(&loop->lock);
+	struct request *requests;
+	size_t count;
+	const unsigned flags = inbox_take(&loop->inbox, &requests, &count);
 
 	loop->changed = true;
-	if (appended)
+	if (flags & INBOX_STOP)
+		loop->stopping = true;
+	if (flags & INBOX_APPENDED)
 		core_appended(loop->core);
-	if (follows_changed)
+	if (flags & INBOX_FOLLOWS)
 		core_follows_changed(loop->core);
 	for (size_t i = 0; i < count; i++) {
 		const struct request *r = &requests[i];
@@ -513,6 +479,17 @@ static void take_requests(struct loop *loop)
 			core_want(loop->core, &r->id, r->token, r->until_ms);
 	}
 	free(requests);
+}
+
+static void note_company(struct loop *loop)
+{
+	const bool alone = !loop->connections;
+
+	if (alone == loop->alone)
+		return;
+	loop->alone = alone;
+	if (inbox_set_alone(&loop->inbox, alone) && !alone)
+		take_requests(loop);
 }
 
 /* ---- what others may read ---- */
@@ -651,6 +628,7 @@ static void turn(uv_prepare_t *handle)
 {
 	struct loop *loop = handle->data;
 
+	note_company(loop);
 	take_events(loop);
 	if (!loop->stopping)
 		start_jobs(loop);
@@ -739,9 +717,8 @@ static void loop_free(struct loop *loop)
 	LL_FOREACH_SAFE(loop->puzzles, work, tmp)
 		core_work_done(loop->core, work);
 	core_free(loop->core);
-	free(loop->requests);
 	board_finish(&loop->board);
-	pthread_mutex_destroy(&loop->lock);
+	inbox_finish(&loop->inbox);
 	free(loop);
 }
 
@@ -753,7 +730,7 @@ int loop_start(struct loop **out, const struct loop_options *options, struct why
 	if (!loop)
 		return -ENOMEM;
 	loop->options = *options;
-	pthread_mutex_init(&loop->lock, NULL);
+	inbox_init(&loop->inbox);
 	board_init(&loop->board);
 	int err = uv_loop_init(&loop->uv);
 	if (err < 0) {
@@ -785,7 +762,7 @@ void loop_stop(struct loop *loop)
 {
 	if (!loop)
 		return;
-	raise_flag(loop, &loop->stop);
+	raise_flag(loop, INBOX_STOP);
 	pthread_join(loop->thread, NULL);
 	uv_loop_close(&loop->uv);
 	loop_free(loop);
