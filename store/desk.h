@@ -231,6 +231,8 @@ int desk_arrived(struct desk *desk, const struct id *person, const struct id *di
  */
 void desk_hold(struct desk *desk, uint64_t until_ms);
 void desk_release_hold(struct desk *desk);
+/* Waits until it is over, 2 s at most, and ends it: for who got STORE_HELD and tries once more. */
+void desk_pass_hold(struct desk *desk);
 
 /* Signs what waits now, window or not (moot umount, tests). */
 int desk_publish_all(struct desk *desk);

@@ -171,3 +171,10 @@ bool desk_wait_hold(struct desk *desk)
 	desk_end_hold(desk);
 	return true;
 }
+
+void desk_pass_hold(struct desk *desk)
+{
+	pthread_mutex_lock(&desk->lock);
+	desk_wait_hold(desk);
+	pthread_mutex_unlock(&desk->lock);
+}

@@ -222,6 +222,15 @@ static int source_next(struct version_source *source, bool backwards)
 	return 0;
 }
 
+/* Does this node follow it whoever writes it? Then all its versions are listed wherever it stands. */
+static bool is_followed(struct store_txn *txn, const struct id *document)
+{
+	struct id self;
+	uint64_t on;
+
+	return person_self(txn, &self) == 0 && person_said(txn, &self, FIELD_SUBSCRIBE, document, &on) == 0 && on;
+}
+
 /* from_ms: the first time wanted; backwards: the first that is not. */
 static int source_open(struct version_list *list, const struct tree_document *document, uint64_t from_ms)
 {
@@ -230,6 +239,8 @@ static int source_open(struct version_list *list, const struct tree_document *do
 
 	*source = (struct version_source){ .document = document->document, .placed_ms = document->placed_ms,
 					   .limit_ms = document->stands ? UINT64_MAX : document->last_ms };
+	if (document->stands && is_followed(list->txn, &document->document))
+		source->placed_ms = UINT64_MAX;
 	int err = store_number(list->txn, NUMBER_DOCUMENT, &document->document, &number);
 	if (err < 0 || (list->backwards && from_ms == 0))
 		return err;

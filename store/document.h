@@ -45,7 +45,8 @@ bool document_is_leaf(struct store_txn *txn, uint64_t record_number);
 /*
  * The versions shown at a slot, oldest first: of the documents that ever stood there those saved
  * there, and all up to the newest that came there from elsewhere (by a rename or a copy); of
- * documents that do not stand there now none after the last entry there. Streams: memory does not grow with the count.
+ * documents that do not stand there now none after the last entry there. Of one that stands there and that this node's person
+ * follows, whoever writes it, all are shown. Streams: memory does not grow with the count.
  * From those after a place (0: all): a place is above 0, below 2^62, and what it was when others come
  * before it. Going on after one costs no more than beginning. Stops at nonzero and returns it.
  */

@@ -51,6 +51,7 @@ struct index_txn {
 	struct index *index;
 	MDB_txn *txn;
 	bool write, many;
+	uint64_t work;
 	MDB_cursor *cursors[TABLE_COUNT]; /* if many: a key beside the last one is found without a descent */
 };
 
@@ -393,6 +394,7 @@ static int put(struct index_txn *txn, enum table table, MDB_val *key, MDB_val *v
 {
 	MDB_cursor *cursor = cursor_of(txn, table);
 
+	txn->work++;
 	return cursor ? mdb_cursor_put(cursor, key, value, flags)
 		      : mdb_put(txn->txn, txn->index->tables[table], key, value, flags);
 }
@@ -402,6 +404,7 @@ int index_get(struct index_txn *txn, enum table table, const void *key, size_t k
 {
 	MDB_val k = value_of(key, key_size), v;
 
+	txn->work++;
 	int gathered = txn->write && txn->index->gather
 			       ? gather_get(txn->index->gather, table, key, key_size, out_value, out_size) : 0;
 	if (gathered != 0)
@@ -452,6 +455,7 @@ int index_delete(struct index_txn *txn, enum table table, const void *key, size_
 
 	if (txn->index->gather && gather_wants(txn->index->gather, table, key, key_size))
 		return gather_delete(txn->index->gather, table, key, key_size);
+	txn->work++;
 	int code = mdb_del(txn->txn, txn->index->tables[table], &k, NULL);
 	return code == MDB_NOTFOUND ? 0 : translate(code);
 }
@@ -482,6 +486,11 @@ int index_delete_prefix(struct index_txn *txn, enum table table, const void *pre
 	}
 	mdb_cursor_close(cursor);
 	return code == MDB_NOTFOUND ? 0 : translate(code);
+}
+
+uint64_t index_work(const struct index_txn *txn)
+{
+	return txn->work;
 }
 
 uint64_t index_rows(struct index_txn *txn, enum table table)
@@ -521,6 +530,7 @@ int index_range_open_at(struct index_range *range, struct index_txn *txn, enum t
 	range->key = range->value = NULL;
 	range->started = false;
 	range->backwards = backwards;
+	range->work = &txn->work;
 	if (prefix_size > sizeof(range->prefix))
 		return -EINVAL;
 	if (prefix_size)
@@ -558,6 +568,8 @@ static int range_end(struct index_range *range)
 
 int index_range_next(struct index_range *range)
 {
+	if (range->work)
+		++*range->work;
 	MDB_val key = value_of(range->key, range->key_size), value = value_of(range->value, range->value_size);
 
 	if (!range->cursor)

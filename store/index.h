@@ -80,6 +80,8 @@ int index_delete(struct index_txn *txn, enum table table, const void *key, size_
 /* Deletes every key that begins with the prefix. */
 int index_delete_prefix(struct index_txn *txn, enum table table, const void *prefix, size_t prefix_size);
 uint64_t index_rows(struct index_txn *txn, enum table table);
+/* Rows asked for, written and passed by since the transaction began, more or less: what it has cost. */
+uint64_t index_work(const struct index_txn *txn);
 
 /*
  * A walk over the keys that begin with a prefix, in order (or backwards). The
@@ -87,6 +89,7 @@ uint64_t index_rows(struct index_txn *txn, enum table table);
  */
 struct index_range {
 	void *cursor;
+	uint64_t *work;
 	uint8_t prefix[512];
 	size_t prefix_size;
 	bool started, backwards;

@@ -113,38 +113,62 @@ int log_put(struct store_txn *txn, const struct log_row *row)
 	return err;
 }
 
+static int log_row_read(struct wire *w, uint64_t number, struct log_row *out)
+{
+	struct log_row row = { .number = number };
+
+	wire_id(w, &row.device);
+	row.records = wire_u64(w);
+	row.tip = wire_u64(w);
+	row.tip_seq = wire_u64(w);
+	row.tip_time_ms = wire_u64(w);
+	wire_id(w, &row.tip_id);
+	row.forked = wire_u8(w) & LOG_FORKED;
+	row.branch = wire_u64(w);
+	row.newest_ms = wire_u64(w);
+	row.person = wire_u64(w);
+	row.claim = wire_u64(w);
+	row.claim_seq = wire_u64(w);
+	wire_id(w, &row.claim_id);
+	row.seq_end = wire_u64(w);
+	row.cut = wire_u64(w);
+	int err = wire_finish(w);
+	if (err == 0)
+		*out = row;
+	return err;
+}
+
 int log_get_number(struct store_txn *txn, uint64_t log, struct log_row *out)
 {
 	struct row key = row_of(log);
-	struct log_row row = { .number = log };
 	struct wire w;
 
 	if (txn->hot && log && txn->hot->log.number == log) {
 		*out = txn->hot->log;
 		return 0;
 	}
-
 	int err = row_get(txn, TABLE_LOG, &key, &w);
-	if (err < 0)
-		return err;
-	wire_id(&w, &row.device);
-	row.records = wire_u64(&w);
-	row.tip = wire_u64(&w);
-	row.tip_seq = wire_u64(&w);
-	row.tip_time_ms = wire_u64(&w);
-	wire_id(&w, &row.tip_id);
-	row.forked = wire_u8(&w) & LOG_FORKED;
-	row.branch = wire_u64(&w);
-	row.newest_ms = wire_u64(&w);
-	row.person = wire_u64(&w);
-	row.claim = wire_u64(&w);
-	row.claim_seq = wire_u64(&w);
-	wire_id(&w, &row.claim_id);
-	row.seq_end = wire_u64(&w);
-	row.cut = wire_u64(&w);
-	err = wire_finish(&w);
-	if (err == 0)
-		*out = row;
+	return err < 0 ? err : log_row_read(&w, log, out);
+}
+
+int log_each_row(struct store_txn *txn, uint64_t number, int (*visit)(void *context, const struct log_row *row),
+		 void *context)
+{
+	struct row key = row_of(number);
+	struct index_range range;
+	struct log_row row;
+	struct wire w;
+
+	int err = row_range_at(txn, TABLE_LOG, 0, &key, false, &range);
+	while (err == 0 && (err = index_range_next(&range)) > 0) {
+		wire_init(&w, range.key, range.key_size);
+		uint64_t log = wire_u64_be(&w);
+		wire_init(&w, range.value, range.value_size);
+		err = log_row_read(&w, log, &row);
+		if (err == 0)
+			err = visit(context, &row);
+	}
+	index_range_close(&range);
 	return err;
 }
 

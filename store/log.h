@@ -57,6 +57,9 @@ struct log_row {
 
 int log_get(struct store_txn *txn, const struct id *device, struct log_row *out); /* -ENOENT */
 int log_get_number(struct store_txn *txn, uint64_t log, struct log_row *out);
+/* Visits all logs from this number on, in order of their numbers. Read transactions. Stops at nonzero and returns it. */
+int log_each_row(struct store_txn *txn, uint64_t number, int (*visit)(void *context, const struct log_row *row),
+		 void *context);
 int log_record_row(struct store_txn *txn, uint64_t number, struct record_row *out);
 int log_find_record(struct store_txn *txn, const struct id *id, struct record_row *out);
 /* Reads and decodes a record again from the journal. The bytes behind `out` are the transaction's until the next call. out_signature may be NULL. */
@@ -115,6 +118,18 @@ int log_wait(struct store_txn *txn, uint64_t record, uint64_t statement);
 int log_note_branch(struct store_txn *txn, const struct record_row *statement, uint64_t kept);
 /* Finds the branch in effect and the tip again, after what decides them changed. */
 int log_settle_branch(struct store_txn *txn, uint64_t log);
+
+/* ---- for fork.h ---- */
+
+/* Which records the statements about a log keep; number 0: none. That of other devices holds before its own. */
+struct log_branches {
+	struct record_row other, own;
+	uint64_t other_ms; /* when the one of another device was said */
+	bool rivals;       /* its own contradict one another */
+};
+int log_branches(struct store_txn *txn, const struct log_row *log, struct log_branches *out);
+/* The branch from this record on is in effect, till log_settle_branch(). */
+int log_take_branch(struct store_txn *txn, uint64_t log, uint64_t kept);
 
 /* Visits a log's records by (seq, number) from `seq`. The visitor may write. Stops at nonzero and returns it. */
 int log_each(struct store_txn *txn, uint64_t log, uint64_t seq,

@@ -160,23 +160,25 @@ static bool is_newer(const struct record_row *a, const struct record_row *b)
 	return a->time_ms != b->time_ms ? a->time_ms > b->time_ms : id_compare(&a->id, &b->id) > 0;
 }
 
-/* The record kept by the newest statement of another device; 0: there is none. */
-static uint64_t kept_by_others(const struct statements *s)
+/* The newest statement of another device. */
+static void find_other(const struct statements *s, struct log_branches *out)
 {
 	const struct statement *best = NULL;
 
 	for (size_t i = 0; i < s->count; i++)
 		if (!s->items[i].own && (!best || is_newer(&s->items[i].row, &best->row)))
 			best = &s->items[i];
-	return best ? best->kept.number : 0;
+	if (best) {
+		out->other = best->kept;
+		out->other_ms = best->row.time_ms;
+	}
 }
 
-/* The deepest record that the log's own statements keep, if all of them lie on its chain; 0: none do. */
-static int kept_by_itself(struct store_txn *txn, const struct statements *s, uint64_t *out)
+/* The deepest record that the log's own statements keep, if all of them lie on its chain. */
+static int find_own(struct store_txn *txn, const struct statements *s, struct log_branches *out)
 {
 	const struct statement *deepest = NULL;
 
-	*out = 0;
 	for (size_t i = 0; i < s->count; i++)
 		if (s->items[i].own && (!deepest || s->items[i].kept.seq > deepest->kept.seq))
 			deepest = &s->items[i];
@@ -184,11 +186,32 @@ static int kept_by_itself(struct store_txn *txn, const struct statements *s, uin
 		if (!s->items[i].own)
 			continue;
 		int on = log_is_ancestor(txn, &s->items[i].kept, &deepest->kept);
-		if (on <= 0)
-			return on; /* rivals: none is heard */
+		if (on < 0)
+			return on;
+		if (on == 0) {
+			out->rivals = true; /* none is heard */
+			return 0;
+		}
 	}
-	*out = deepest ? deepest->kept.number : 0;
+	if (deepest)
+		out->own = deepest->kept;
 	return 0;
+}
+
+int log_branches(struct store_txn *txn, const struct log_row *log, struct log_branches *out)
+{
+	struct log_branches said = { .rivals = false };
+	struct statements s = { 0 };
+
+	int err = load_statements(txn, log, &s);
+	if (err == 0) {
+		find_other(&s, &said);
+		err = find_own(txn, &s, &said);
+	}
+	free(s.items);
+	if (err == 0)
+		*out = said;
+	return err;
 }
 
 struct settling {
@@ -222,28 +245,52 @@ static int settle_record(void *context, const struct record_row *row)
 	return 0;
 }
 
-int log_settle_branch(struct store_txn *txn, uint64_t number)
+/* What is not after the record kept before, or now, is on neither branch. */
+static int first_changed(struct store_txn *txn, uint64_t before, uint64_t now, uint64_t *out_seq)
 {
-	struct statements s = { 0 };
+	uint64_t numbers[] = { before, now };
+	struct record_row row;
+
+	*out_seq = UINT64_MAX;
+	for (size_t i = 0; i < 2; i++) {
+		int err = numbers[i] ? log_record_row(txn, numbers[i], &row) : 0;
+		if (err < 0)
+			return err;
+		if (numbers[i] && row.seq < *out_seq)
+			*out_seq = row.seq;
+	}
+	return 0;
+}
+
+int log_take_branch(struct store_txn *txn, uint64_t number, uint64_t kept)
+{
 	struct log_row log;
-	uint64_t kept = 0;
+	uint64_t from;
 
 	int err = log_get_number(txn, number, &log);
-	if (err == 0)
-		err = load_statements(txn, &log, &s);
-	if (err == 0) {
-		kept = kept_by_others(&s);
-		if (!kept)
-			err = kept_by_itself(txn, &s, &kept);
-	}
-	free(s.items);
 	if (err < 0 || kept == log.branch)
+		return err;
+	err = first_changed(txn, log.branch, kept, &from);
+	if (err < 0)
 		return err;
 	log.branch = kept;
 	log.tip = 0;
 	struct settling settling = { txn, &log };
-	err = log_each(txn, number, 0, settle_record, &settling);
+	err = log_each(txn, number, from, settle_record, &settling);
 	return err < 0 ? err : log_put(txn, &log);
+}
+
+int log_settle_branch(struct store_txn *txn, uint64_t number)
+{
+	struct log_branches said;
+	struct log_row log;
+
+	int err = log_get_number(txn, number, &log);
+	if (err == 0)
+		err = log_branches(txn, &log, &said);
+	if (err < 0)
+		return err;
+	return log_take_branch(txn, number, said.other.number ? said.other.number : said.own.number);
 }
 
 int log_note_branch(struct store_txn *txn, const struct record_row *statement, uint64_t kept)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "row.h"
+#include "store_limits.h"
 
 static void *grow(void *items, size_t count, size_t *capacity, size_t size)
 {
@@ -49,9 +50,11 @@ static int compare(uint64_t a_ms, const struct id *a, uint64_t b_ms, const struc
 	return id_compare(a, b);
 }
 
-static int load_statements(struct store_txn *txn, struct members *m, uint64_t log)
+/* Those of the last member. */
+static int load_statements(struct store_txn *txn, struct members *m)
 {
-	struct row prefix = row_of2(0, log);
+	size_t by = m->count - 1;
+	struct row prefix = row_of2(0, m->items[by].log);
 	struct index_range range;
 
 	int err = row_range(txn, TABLE_PERSON, &prefix, &range);
@@ -70,6 +73,8 @@ static int load_statements(struct store_txn *txn, struct members *m, uint64_t lo
 		s->device = wire_u64(&value);
 		s->on = wire_u8(&value);
 		s->last = wire_u64(&value);
+		s->by = by;
+		s->admitted = find(m, s->device) != NULL;
 		err = wire_finish(&value);
 		if (err == 0)
 			err = log_record_row(txn, wire_u64_be(&key), &s->row);
@@ -83,10 +88,10 @@ static int load_statements(struct store_txn *txn, struct members *m, uint64_t lo
 /* Made by a member since its admission, within its cut. 1, 0 or an error. */
 static int is_heard(struct store_txn *txn, const struct members *m, const struct member_statement *s)
 {
-	const struct member *by = find(m, s->row.log);
+	const struct member *by = &m->items[s->by];
 	struct record_row last;
 
-	if (!by || !by->claims || s->row.held ||
+	if (!by->claims || s->row.held ||
 	    (!id_is_zero(&by->admitted_id) &&
 	     compare(s->row.time_ms, &s->row.id, by->admitted_ms, &by->admitted_id) <= 0))
 		return 0;
@@ -163,20 +168,23 @@ static int add(struct store_txn *txn, struct members *m, uint64_t person, struct
 		return -ENOMEM;
 	m->items = grown;
 	m->items[m->count++] = *member;
+	for (size_t i = m->next; i < m->statement_count; i++)
+		m->statements[i].admitted |= m->statements[i].device == member->log;
 	if (!member->claims)
 		return 0;
-	err = load_statements(txn, m, member->log);
+	m->next = 0;
+	err = load_statements(txn, m);
 	if (m->statement_count > 1)
 		qsort(m->statements, m->statement_count, sizeof(*m->statements), compare_statements);
 	return err;
 }
 
 /* The least `on` statement that names a device not a member yet. 1, 0 or an error. */
-static int next_admission(struct store_txn *txn, const struct members *m, struct member *out)
+static int next_admission(struct store_txn *txn, struct members *m, struct member *out)
 {
-	for (size_t i = 0; i < m->statement_count; i++) {
-		const struct member_statement *s = &m->statements[i];
-		if (!s->on || find(m, s->device))
+	for (; m->next < m->statement_count && m->count < PERSON_DEVICES_MAX; m->next++) {
+		const struct member_statement *s = &m->statements[m->next];
+		if (!s->on || s->admitted)
 			continue;
 		int heard = is_heard(txn, m, s);
 		if (heard < 0)

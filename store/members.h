@@ -21,6 +21,8 @@ struct member_statement { /* an admit record */
 	struct record_row row;
 	uint64_t device, last; /* numbers; last 0: none given */
 	bool on;
+	size_t by;     /* index of the member who made it */
+	bool admitted; /* the device is a member by now */
 };
 
 struct members {
@@ -28,6 +30,7 @@ struct members {
 	size_t count, capacity;
 	struct member_statement *statements;
 	size_t statement_count, statement_capacity;
+	size_t next; /* none before this one admits anybody any more */
 };
 
 /* Zero `out` first. Frees nothing on failure: members_finish(). */

@@ -11,9 +11,10 @@
 #include "file.h"
 #include "log.h"
 #include "store_private.h"
+#include "tree_late.h"
 #include "wire.h"
 
-#define INDEX_FORMAT "mootfs index 3" /* another text: built anew */
+#define INDEX_FORMAT "mootfs index 4" /* another text: built anew */
 #define STATE_PATH "index/state"
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 #define BATCH_ENTRIES 6000            /* applied in one transaction: at a million records each touches a page of its own, in memory */
@@ -307,6 +308,8 @@ int replay_index(struct store *store, const struct store_options *options, struc
 		err = load_cookie(store);
 	if (err == 0)
 		err = replay_tail(store, options);
+	if (err == 0)
+		err = tree_late_all(store);
 	if (err < 0)
 		return why_set(why, err, "the index cannot be built from the journal: %s", why_errno(err));
 	return 0;

@@ -16,6 +16,7 @@
 #include "file.h"
 #include "log.h"
 #include "store_private.h"
+#include "tree_late.h"
 #include "wire.h"
 
 #define LOCK_SIZE_MAX (PATH_MAX + 64)
@@ -158,6 +159,7 @@ int store_open(struct store **out, const char *path, const struct key *key,
 	store->pieces = (struct piece_store){ put_denied, find_denied, pieces_get, store };
 	pthread_mutex_init(&store->write_lock, NULL);
 	pthread_mutex_init(&store->small_lock, NULL);
+	pthread_mutex_init(&store->due_lock, NULL);
 	store->path = strdup(path);
 
 	int err = store->path ? open_folder(store, why) : -ENOMEM;
@@ -196,6 +198,7 @@ int store_close(struct store *store)
 	key_finish(&store->key);
 	later_drop(store);
 	txn_buffers_finish(store);
+	pthread_mutex_destroy(&store->due_lock);
 	pthread_mutex_destroy(&store->small_lock);
 	pthread_mutex_destroy(&store->write_lock);
 	free(store->path);
@@ -293,16 +296,34 @@ static int first_held(struct store_txn *txn, uint64_t *out_time_ms, uint64_t *ou
 	return err;
 }
 
-static int apply_due(struct store *store)
+int store_first_due(struct store_txn *txn, uint64_t *out_number)
+{
+	uint64_t time_ms;
+
+	int found = first_held(txn, &time_ms, out_number);
+	return found > 0 ? time_ms <= txn->time_ms + FUTURE_MS_MAX : found;
+}
+
+void store_on_due(struct store *store, int (*apply)(void *context), void *context)
+{
+	pthread_mutex_lock(&store->due_lock);
+	store->on_due = apply;
+	store->on_due_context = context;
+	pthread_mutex_unlock(&store->due_lock);
+}
+
+static int apply_here(struct store *store)
 {
 	struct store_txn *txn;
-	uint64_t time_ms, number;
+	uint64_t number;
 	int applied = 0, found;
 
-	int err = store_begin(store, true, &txn);
+	int err = tree_late_waits(store) ? tree_late_once(store) : 0;
+	if (err >= 0)
+		err = store_begin(store, true, &txn);
 	if (err < 0)
 		return err;
-	while ((found = first_held(txn, &time_ms, &number)) > 0 && time_ms <= txn->time_ms + FUTURE_MS_MAX) {
+	while ((found = store_first_due(txn, &number)) > 0) {
 		err = log_apply_held(txn, number);
 		if (err < 0)
 			break;
@@ -316,12 +337,22 @@ static int apply_due(struct store *store)
 	return err < 0 ? err : applied;
 }
 
+static int apply_due(struct store *store)
+{
+	pthread_mutex_lock(&store->due_lock);
+	int applied = store->on_due ? store->on_due(store->on_due_context) : apply_here(store);
+	pthread_mutex_unlock(&store->due_lock);
+	return applied;
+}
+
 int store_tick(struct store *store, uint64_t *out_next_ms)
 {
 	struct store_txn *txn;
 	uint64_t time_ms = UINT64_MAX, number;
-	int applied = 0;
+	int applied = tree_late_waits(store) ? apply_due(store) : 0;
 
+	if (applied < 0)
+		return applied;
 	for (;;) {
 		int err = store_begin(store, false, &txn);
 		if (err < 0)

@@ -106,6 +106,10 @@ const struct piece_store *store_pieces(struct store *store);
 struct store_txn;
 
 int store_begin(struct store *store, bool write, struct store_txn **out);
+/* How much was read and written in this transaction, in index rows. */
+uint64_t store_txn_work(const struct store_txn *txn);
+/* Between two write transactions of a long job: lets those who wait for one go first, for a bounded time. */
+void store_give_way(struct store *store);
 /* Journal, then index. Frees the transaction also on failure: then nothing was changed. */
 int store_commit(struct store_txn *txn);
 void store_abort(struct store_txn *txn); /* takes NULL; ends a read */
@@ -208,8 +212,15 @@ struct store_counts {
 };
 int store_counts(struct store *store, struct store_counts *out);
 
-/* Applies held-back records whose time has come. Returns how many, and the time_ms of the next in *out_next (UINT64_MAX: none). */
+/* Settles trees that wait for it (tree_late.h); applies held-back records whose time has come. Returns how many, and the time_ms of the next in *out_next (UINT64_MAX: none). */
 int store_tick(struct store *store, uint64_t *out_next_ms);
+/*
+ * Who applies in place of store_tick() itself, which calls it, one at a time, without locks but the one that keeps it: trees, if
+ * it is time, and some of them, in a transaction of its own; returns how many, or an error. NULL: nobody any more, when this returns.
+ */
+void store_on_due(struct store *store, int (*apply)(void *context), void *context);
+/* The first record held back, if its time has come, for log_apply_held(). 1, 0 or an error. */
+int store_first_due(struct store_txn *txn, uint64_t *out_number);
 
 struct gc_report {
 	uint64_t segments_rewritten, bytes_freed;

@@ -53,9 +53,15 @@ struct store {
 	struct txn_buffers buffers[BUFFERS_KEPT];
 	void (*on_append)(void *context);
 	void *on_append_context;
+	pthread_mutex_t due_lock; /* held while what is due is applied: of these two */
+	int (*on_due)(void *context);
+	void *on_due_context;
 	atomic_uint_least64_t cookie;
 	bool was_closed; /* before it was opened */
 	atomic_uint_least64_t held_until_ms; /* nothing is signed before */
+	atomic_bool late;           /* somebody's tree is to be settled (tree_late.h), */
+	atomic_uint_least64_t late_after_ms; /* but not before */
+	atomic_uint writers;        /* who wait for write_lock */
 	unsigned batches;           /* under write_lock: alive; what they name is needed */
 	atomic_bool moving;         /* a segment is being replaced: places may be of either file */
 	bool stale; /* under write_lock: index and journal do not fit; writing is refused until the next start */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "store_limits.h"
 #include "store_private.h"
@@ -233,7 +234,9 @@ int store_begin(struct store *store, bool write, struct store_txn **out)
 	if (!write)
 		return txn_new(store, false, out);
 
+	atomic_fetch_add(&store->writers, 1);
 	pthread_mutex_lock(&store->write_lock);
+	atomic_fetch_sub(&store->writers, 1);
 	int err = store->stale ? -EIO : store->moved ? gc_mend(store) : 0;
 	if (err == 0)
 		err = make_room(store);
@@ -354,6 +357,20 @@ int store_commit(struct store_txn *txn)
 	if (own)
 		tell_appended(store);
 	return err;
+}
+
+uint64_t store_txn_work(const struct store_txn *txn)
+{
+	return index_work(txn->index);
+}
+
+/* A mutex goes to whoever asks first, which is who has just let it go. */
+void store_give_way(struct store *store)
+{
+	const struct timespec moment = { .tv_nsec = 500 * 1000 };
+
+	for (int i = 0; i < 10 && atomic_load(&store->writers) > 0; i++)
+		nanosleep(&moment, NULL);
 }
 
 struct index_txn *store_index(struct store_txn *txn)

@@ -28,8 +28,10 @@ struct change {
 	uint64_t version_ms;  /* time of the version's record, if it is here */
 	uint64_t dead_ms;     /* of the item itself */
 	bool had_version, had_directory, existed;
+	size_t looked_count;          /* of what stood before, and the last of them */
+	struct slot_item looked_last;
 	size_t document_count;
-	uint64_t documents[REPLACES_MAX + 1]; /* of which something changed */
+	uint64_t documents[REPLACES_MAX + SLOT_LOOKED_MAX + 2]; /* of which something changed */
 };
 
 /* ---- cookies ---- */
@@ -122,7 +124,7 @@ static int list_slot(struct store_txn *txn, const struct slot_name *name, struct
 
 static bool lists(const struct slot *slot)
 {
-	for (size_t i = 0; i < slot->count; i++)
+	for (size_t i = 0; i < slot_looked(slot); i++)
 		if (slot->items[i].what != WHAT_NOTHING)
 			return true;
 	return false;
@@ -172,17 +174,37 @@ static struct row stand_key(uint64_t document, const struct slot_name *name)
 	return key;
 }
 
-static int save_stands(struct store_txn *txn, const struct change *c)
+static void touch_document(struct change *c, uint64_t document)
+{
+	for (size_t i = 0; i < c->document_count; i++)
+		if (c->documents[i] == document)
+			return;
+	if (document)
+		c->documents[c->document_count++] = document;
+}
+
+/* Documents whose entries are looked at now, or no more, because of others. */
+static void touch_moved(struct change *c)
+{
+	const struct slot *slot = &c->slot;
+
+	if (c->looked_count < SLOT_LOOKED_MAX)
+		return;
+	for (size_t i = slot_looked(slot); i > 0 && slot_item_compare(&c->looked_last, &slot->items[i - 1]) < 0; i--)
+		touch_document(c, slot->items[i - 1].document);
+	if (slot->count > SLOT_LOOKED_MAX)
+		touch_document(c, slot->items[SLOT_LOOKED_MAX].document);
+}
+
+static int save_stands(struct store_txn *txn, struct change *c)
 {
 	int err = 0;
 
+	touch_moved(c);
 	for (size_t i = 0; err == 0 && i < c->document_count; i++) {
 		struct row key = stand_key(c->documents[i], &c->name);
-		bool stands = false;
-		for (size_t k = 0; k < c->slot.count && !stands; k++)
-			stands = c->slot.items[k].what == WHAT_VERSION &&
-				 c->slot.items[k].document == c->documents[i];
-		err = stands ? row_put(txn, TABLE_STAND, &key, NULL) : row_delete(txn, TABLE_STAND, &key);
+		err = slot_has_document(&c->slot, c->documents[i]) ? row_put(txn, TABLE_STAND, &key, NULL)
+								   : row_delete(txn, TABLE_STAND, &key);
 	}
 	return err;
 }
@@ -216,68 +238,73 @@ static int load_change(struct store_txn *txn, struct change *c)
 	c->existed = lists(&c->slot);
 	c->had_version = slot_has_version(&c->slot);
 	c->had_directory = slot_has_directory(&c->slot);
+	c->looked_count = slot_looked(&c->slot);
+	if (c->looked_count > 0)
+		c->looked_last = c->slot.items[c->looked_count - 1];
 	return 0;
-}
-
-static void touch_document(struct change *c, uint64_t document)
-{
-	for (size_t i = 0; i < c->document_count; i++)
-		if (c->documents[i] == document)
-			return;
-	if (document)
-		c->documents[c->document_count++] = document;
 }
 
 /* ---- entries ---- */
 
-/* Before a directory's entries change: was it in, or does it touch, something shown elsewhere? */
-static int touch_directory(struct application *a, uint64_t directory)
+/* Was it, or is it, part of something shown elsewhere? */
+static int look_at_directory(struct application *a, uint64_t directory)
 {
-	int plain = settle_is_plain(&a->view, directory);
+	int plain = settle_is_marked(a->txn, a->view.person) ? 1 : settle_is_plain(&a->view, directory);
 	if (plain < 0)
 		return plain;
 	if (!plain)
 		settle_mark(a->txn, a->view.person);
+	return settle_tell_placed(a->txn, a->view.person, directory);
+}
+
+/* Before a directory's entries change. */
+static int touch_directory(struct application *a, uint64_t directory)
+{
 	a->touched[a->touched_count++] = directory;
-	return settle_tell_placements(a->txn, a->view.person, directory);
+	return look_at_directory(a, directory);
 }
 
 static int check_touched(struct application *a)
 {
 	for (size_t i = 0; i < a->touched_count; i++) {
-		int plain = settle_is_plain(&a->view, a->touched[i]);
-		if (plain < 0)
-			return plain;
-		if (!plain)
-			settle_mark(a->txn, a->view.person);
-		int err = settle_tell_placements(a->txn, a->view.person, a->touched[i]);
+		int err = look_at_directory(a, a->touched[i]);
 		if (err < 0)
 			return err;
 	}
 	return 0;
 }
 
-/* Takes a standing entry away. */
-static int remove_item(struct application *a, struct change *c, size_t at)
+/* It names a directory, and stands there no more. */
+static int remove_placement(struct application *a, const struct change *c, const struct slot_item *item)
 {
-	struct slot_item *items = c->slot.items, item = items[at];
 	uint64_t directory;
-	int err = 0;
 
-	if (item.what == WHAT_DIRECTORY) {
-		err = store_number_make(a->txn, NUMBER_DIRECTORY, &item.id, &directory);
-		if (err == 0)
-			err = touch_directory(a, directory);
-		if (err == 0)
-			err = placed_delete(a->txn, c->name.person, directory, true, &item);
-		if (err == 0)
-			err = placed_put(a->txn, &c->name, directory, false, &item);
-	} else if (item.what == WHAT_VERSION) {
-		touch_document(c, item.document);
+	int err = store_number_make(a->txn, NUMBER_DIRECTORY, &item->id, &directory);
+	if (err == 0)
+		err = touch_directory(a, directory);
+	if (err == 0)
+		err = placed_delete(a->txn, c->name.person, directory, true, item);
+	return err < 0 ? err : placed_put(a->txn, &c->name, directory, false, item);
+}
+
+/* Takes a standing entry away: of the items, or of those that are only counted. */
+static int remove_item(struct application *a, struct change *c, const struct entry_row *entry)
+{
+	struct slot_item *items = c->slot.items;
+	struct slot_item item = { .record = entry->record, .index = entry->index, .what = entry->what,
+				  .time_ms = entry->time_ms, .record_id = entry->record_id, .id = entry->id };
+	size_t at = 0;
+
+	while (at < c->slot.count && slot_item_compare(&items[at], &item) != 0)
+		at++;
+	if (at == c->slot.count) {
+		c->slot.more -= c->slot.more > 0;
+	} else {
+		touch_document(c, items[at].document);
+		c->slot.count--;
+		memmove(items + at, items + at + 1, (c->slot.count - at) * sizeof(*items));
 	}
-	c->slot.count--;
-	memmove(items + at, items + at + 1, (c->slot.count - at) * sizeof(*items));
-	return err;
+	return item.what == WHAT_DIRECTORY ? remove_placement(a, c, &item) : 0;
 }
 
 /* An entry that this record replaces: dead since the record's time, also if it comes only later. */
@@ -298,12 +325,10 @@ static int replace(struct application *a, struct change *c, const struct replace
 		return err;
 	if (entry.dead_ms <= a->row->time_ms)
 		return 0;
+	const bool stood = entry.time_ms != NOT_HERE && entry.dead_ms == ALIVE;
 	entry.dead_ms = a->row->time_ms;
 	err = entry_put(a->txn, &c->name, &entry);
-	for (size_t i = 0; err == 0 && i < c->slot.count; i++)
-		if (c->slot.items[i].record == entry.record && c->slot.items[i].index == target->index)
-			return remove_item(a, c, i);
-	return err;
+	return err == 0 && stood ? remove_item(a, c, &entry) : err;
 }
 
 /* Numbers and document of what the entry names. */
@@ -439,6 +464,8 @@ static int apply_entry(struct application *a, const struct entry *entry, uint32_
 	for (uint32_t i = 0; err == 0 && i < entry->replaces_count; i++)
 		err = replace(a, &c, &a->record->replaces[entry->replaces_first + i]);
 	if (err == 0)
+		err = slot_refill(a->txn, &c.name, &c.slot);
+	if (err == 0)
 		err = find_mark(a, &c);
 	if (err == 0)
 		err = put_entry(a, &c);
@@ -499,10 +526,8 @@ int tree_apply_place(struct store_txn *txn, const struct id *id)
 	uint64_t directory;
 
 	int err = store_number(txn, NUMBER_DIRECTORY, id, &directory);
-	if (err == 0) {
-		store_txn_tree(txn)->all = true;
-		settle_tell(txn, &(struct slot_name){ .name = "" });
-	}
+	if (err == 0)
+		err = settle_mark_users(txn, directory);
 	return err == -ENOENT ? 0 : err;
 }
 
@@ -634,6 +659,7 @@ static int forget_slot(struct store_txn *txn, const struct index_range *range)
 
 	wire_init(&w, range->value, range->value_size);
 	slot.cookie = wire_u64(&w);
+	wire_u64(&w);
 	if (wire_u32(&w) == 0 || name.size > sizeof(copy))
 		return 0;
 	memcpy(copy, name.name, name.size);

@@ -16,6 +16,8 @@
  *    never named: in the root, under its short id.
  *  - where directories lie inside one another in a ring, the one whose entry is
  *    newest shows in the root.
+ *  - of what stands at a slot the 64 newest are looked at, and as many of what shows at a name against its
+ *    entries: what anybody puts at one name costs the same.  Older ones are kept, and come up when newer ones go.
  *  - at one name, the newest of a document (by its head) and directories shows
  *    plainly; others as `name.<short id>`: a directory's own id, a document's id.  If
  *    that is taken, with the whole id.
@@ -23,15 +25,17 @@
  *    record that founded it: entries that name one of these as a directory show nothing.
  *
  * All of this is a function of the set of records.  Inside a write transaction
- * directories that were orphaned, or put in a ring, show right only after its commit.
+ * directories that were orphaned, or put in a ring, show right only after its commit; those of others who have
+ * hundreds only after the next store_tick() (tree_late.h).
  *
  * Rows: DIR is (person, directory); names in keys end with NUL.
- *   TABLE_SLOT   DIR name -> cookie, count, standing entries newest first
+ *   TABLE_SLOT   DIR name -> cookie, how many more, count, standing entries newest first
  *   TABLE_ORDER  DIR cookie -> name, where something stands; cookie 0: what is in the directory
  *   TABLE_ENTRY  DIR name time record index -> what, dead since, record id, id; with a
  *                time of 2^64 - 1: the entry is not here yet, and is dead on arrival
  *   TABLE_PLACED directory person standing time record-id index -> parent, record, name
- *   TABLE_SHOWN  DIR -> parent, time, record id, index, name;  TABLE_EXTRA person parent directory -> the same
+ *   TABLE_SHOWN  DIR -> parent, time, record id, index, name;  TABLE_EXTRA person parent directory -> the same,
+ *                and person parent|2^63 name ~time ~record-id ~index directory -> the same
  *   TABLE_PATH   DIR name document -> newest time
  *   TABLE_STAND  document DIR name ->; and (0, version record, DIR name) -> newest time: its record is not here yet
  */
@@ -76,7 +80,7 @@ int tree_directory_path(struct store_txn *txn, const struct id *person, const st
 			struct id *out_parent, char out_name[SHOWN_NAME_MAX + 1]);
 
 /*
- * What stands at a slot, newest first by (time, record id, index): returns how many there
+ * What stands at a slot, newest first by (time, record id, index): returns how many of the 64 newest there
  * are, fills at most count_max. Versions, directories and nothings; not versions whose record is not
  * here: they cannot have been seen, so nobody may replace them.
  */
@@ -129,7 +133,7 @@ int tree_lookup_at(struct store_txn *txn, const struct id *person, const struct 
 #define TREE_DIRTY_MAX 8
 #define TREE_HINTS_MAX 16
 struct tree_dirty {
-	bool all;        /* more persons than fit */
+	bool all;        /* more persons than fit: everybody, later */
 	size_t count;
 	uint64_t persons[TREE_DIRTY_MAX]; /* numbers */
 	/*

@@ -14,7 +14,7 @@ int view_open_at(struct view *view, struct store_txn *txn, const struct id *pers
 	view->past = true;
 	view->time_ms = time_ms;
 	/* While they are being found none is known: settle_find() asks for entries only. */
-	return err < 0 ? err : settle_find(view, &view->relocations);
+	return err < 0 ? err : settle_find(view, SIZE_MAX, &view->relocations);
 }
 
 void view_close(struct view *view)
@@ -154,8 +154,7 @@ int view_relocation(const struct view *view, uint64_t directory, struct placemen
 	return err < 0 ? err : relocation_read(value, size, out);
 }
 
-int view_each_relocated(const struct view *view, uint64_t parent, uint64_t from,
-			int (*visit)(void *context, uint64_t directory, const struct placement *at), void *context)
+int view_each_relocated(const struct view *view, uint64_t parent, uint64_t from, relocated_visit visit, void *context)
 {
 	struct row key = row_of3(view->person, parent, from);
 	struct relocation *relocation, *next;
@@ -213,7 +212,7 @@ static int slot_fills(const struct view *view, const struct slot *slot)
 {
 	int fills = 0;
 
-	for (size_t i = 0; i < slot->count && fills == 0; i++)
+	for (size_t i = 0; i < slot_looked(slot) && fills == 0; i++)
 		fills = item_fills(view, &slot->items[i]);
 	return fills;
 }

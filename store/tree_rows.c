@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "bytes.h"
+#include "document_rows.h"
 
 #define ITEM_SIZE (8 + 4 + 1 + 8 + ID_SIZE + ID_SIZE + 8)
 
@@ -43,8 +44,9 @@ int slot_load(struct store_txn *txn, const struct slot_name *name, struct slot *
 	if (err < 0)
 		return err;
 	out->cookie = wire_u64(&w);
+	out->more = wire_u64(&w);
 	size_t count = wire_u32(&w);
-	if (w.failed || w.left != count * ITEM_SIZE)
+	if (w.failed || count > SLOT_KEPT_MAX || (count == 0 && out->more) || w.left != count * ITEM_SIZE)
 		return -EBADMSG;
 	if (count == 0)
 		return 0;
@@ -54,6 +56,7 @@ int slot_load(struct store_txn *txn, const struct slot_name *name, struct slot *
 	out->count = out->capacity = count;
 	for (size_t i = 0; i < count; i++)
 		item_read(&w, &out->items[i]);
+	out->oldest = out->items[count - 1];
 	return wire_finish(&w);
 }
 
@@ -69,6 +72,10 @@ int slot_item_compare(const struct slot_item *a, const struct slot_item *b)
 
 int slot_insert(struct slot *slot, const struct slot_item *item)
 {
+	if (slot->more && slot_item_compare(&slot->oldest, item) < 0) {
+		slot->more++;
+		return 0;
+	}
 	if (slot->count == slot->capacity) {
 		size_t capacity = slot->capacity ? slot->capacity * 2 : 4;
 		struct slot_item *items = realloc(slot->items, capacity * sizeof(*items));
@@ -82,13 +89,73 @@ int slot_insert(struct slot *slot, const struct slot_item *item)
 		at++;
 	memmove(slot->items + at + 1, slot->items + at, (slot->count - at) * sizeof(*slot->items));
 	slot->items[at] = *item;
-	slot->count++;
+	if (++slot->count > SLOT_KEPT_MAX) {
+		slot->count--;
+		slot->more++;
+		slot->oldest = slot->items[slot->count - 1];
+	}
 	return 0;
+}
+
+static int refill_from(struct store_txn *txn, const struct slot_name *name, const struct slot_item *oldest,
+		       struct slot *slot)
+{
+	struct row key = slot_key(name);
+	const size_t prefix_size = key.size;
+	struct index_range range;
+	struct entry_row entry;
+	uint64_t number, time_ms;
+
+	row_u64_be(&key, oldest->time_ms);
+	row_u64_be(&key, UINT64_MAX);
+	int err = row_range_at(txn, TABLE_ENTRY, prefix_size, &key, true, &range);
+	while (err == 0 && (err = index_range_next(&range)) > 0) {
+		err = entry_read(&range, &entry, NULL, NULL);
+		struct slot_item item = { .record = entry.record, .index = entry.index, .what = entry.what,
+					  .time_ms = entry.time_ms, .record_id = entry.record_id, .id = entry.id };
+		/* Of one time there may be any number, in no order. */
+		if (err == 0 && slot->more && entry.time_ms < slot->oldest.time_ms)
+			break;
+		if (err < 0 || entry.dead_ms != ALIVE || slot_item_compare(&item, oldest) <= 0)
+			continue;
+		if (item.what == WHAT_VERSION) {
+			err = store_number(txn, NUMBER_RECORD, &item.id, &number);
+			if (err == 0)
+				err = document_of_record(txn, number, &item.document, &time_ms);
+			err = err == -ENOENT ? 0 : err;
+		}
+		if (err == 0)
+			err = slot_insert(slot, &item);
+	}
+	index_range_close(&range);
+	return err;
+}
+
+int slot_refill(struct store_txn *txn, const struct slot_name *name, struct slot *slot)
+{
+	const struct slot_item oldest = slot->oldest;
+	const uint64_t total = slot->count + slot->more;
+
+	if (!slot->more || slot->count >= SLOT_LOOKED_MAX)
+		return 0;
+	slot->more = 0; /* counted again, as far as it is searched */
+	int err = refill_from(txn, name, &oldest, slot);
+	if (slot->more)
+		slot->more = total - slot->count;
+	return err;
+}
+
+bool slot_has_document(const struct slot *slot, uint64_t document)
+{
+	for (size_t i = 0; i < slot_looked(slot); i++)
+		if (slot->items[i].what == WHAT_VERSION && slot->items[i].document == document)
+			return true;
+	return false;
 }
 
 bool slot_has_version(const struct slot *slot)
 {
-	for (size_t i = 0; i < slot->count; i++)
+	for (size_t i = 0; i < slot_looked(slot); i++)
 		if (slot->items[i].what == WHAT_VERSION && slot->items[i].document)
 			return true;
 	return false;
@@ -96,7 +163,7 @@ bool slot_has_version(const struct slot *slot)
 
 bool slot_has_directory(const struct slot *slot)
 {
-	for (size_t i = 0; i < slot->count; i++)
+	for (size_t i = 0; i < slot_looked(slot); i++)
 		if (slot->items[i].what == WHAT_DIRECTORY)
 			return true;
 	return false;
@@ -318,8 +385,9 @@ int slot_save(struct store_txn *txn, const struct slot_name *name, const struct 
 	struct row key = slot_key(name);
 	struct bytes value;
 
-	bytes_init(&value, 12 + slot->count * ITEM_SIZE);
+	bytes_init(&value, 20 + slot->count * ITEM_SIZE);
 	bytes_put_u64(&value, slot->cookie);
+	bytes_put_u64(&value, slot->more);
 	bytes_put_u32(&value, (uint32_t)slot->count);
 	for (size_t i = 0; i < slot->count; i++)
 		item_put(&value, &slot->items[i]);

@@ -31,20 +31,39 @@ struct slot_item { /* an entry */
 	uint64_t document;  /* of a version; 0: its record is not here */
 };
 
+/*
+ * The newest of what stands there.  No more than SLOT_LOOKED_MAX are ever looked at: whatever anybody puts at one
+ * name, an entry there costs the same.  Some more are kept, so that what comes up when newer ones go is rarely searched.
+ */
+#define SLOT_LOOKED_MAX 64 /* as many as one save replaces */
+#define SLOT_KEPT_MAX 128
+
 struct slot {
 	uint64_t cookie;
+	uint64_t more; /* older than all of the items: only in TABLE_ENTRY */
+	struct slot_item oldest; /* if there are more: all others are older than this */
 	size_t count, capacity;
 	struct slot_item *items; /* newest first by (time, record id, index) */
 };
 
+/* Of the items, those that are looked at. */
+static inline size_t slot_looked(const struct slot *slot)
+{
+	return slot->count < SLOT_LOOKED_MAX ? slot->count : SLOT_LOOKED_MAX;
+}
+
 void slot_finish(struct slot *slot); /* also for CLEANUP */
 /* Zero `out` first. -ENOENT: nothing was ever there. */
 int slot_load(struct store_txn *txn, const struct slot_name *name, struct slot *out);
-/* Inserts a copy in its place. */
+/* Inserts a copy in its place, or counts it among the others; the oldest may have to leave the items. */
 int slot_insert(struct slot *slot, const struct slot_item *item);
+/* After some were taken away: enough to be looked at again, if there are so many. Their entries are written. */
+int slot_refill(struct store_txn *txn, const struct slot_name *name, struct slot *slot);
 int slot_save(struct store_txn *txn, const struct slot_name *name, const struct slot *slot);
+/* Among those looked at. */
 bool slot_has_version(const struct slot *slot);
 bool slot_has_directory(const struct slot *slot);
+bool slot_has_document(const struct slot *slot, uint64_t document);
 /* Newer is less: by (time, record id, index), newest first. */
 int slot_item_compare(const struct slot_item *a, const struct slot_item *b);
 
@@ -131,9 +150,12 @@ int view_slot(const struct view *view, const struct slot_name *name, struct slot
 int view_newest(const struct view *view, uint64_t directory, bool standing, struct placement *out);
 /* Where a directory shows against its entries. -ENOENT: it does not. */
 int view_relocation(const struct view *view, uint64_t directory, struct placement *out);
+typedef int (*relocated_visit)(void *context, uint64_t directory, const struct placement *at);
 /* Visits the directories relocated to a parent, by number from `from`; stops at nonzero. */
-int view_each_relocated(const struct view *view, uint64_t parent, uint64_t from,
-			int (*visit)(void *context, uint64_t directory, const struct placement *at), void *context);
+int view_each_relocated(const struct view *view, uint64_t parent, uint64_t from, relocated_visit visit, void *context);
+/* Those of one name: as of now the newest SLOT_LOOKED_MAX, newest first; of the past all, in no order. */
+int view_each_relocated_as(const struct view *view, uint64_t parent, const char *name, size_t size,
+			   relocated_visit visit, void *context);
 /* 1: a version stands in it, or a directory whose newest standing entry is there. */
 int view_contains(const struct view *view, uint64_t directory);
 
@@ -162,16 +184,40 @@ int tree_keep_cookie(struct store_txn *txn);
 
 /* ---- tree_settle.c ---- */
 
-/* All directories of the view that show against their entries; the caller frees the hash. */
-int settle_find(const struct view *view, struct relocation **out);
+/* All directories of the view that show against their entries; the caller frees the hash. -E2BIG: of more than so many. */
+int settle_find(const struct view *view, size_t count_max, struct relocation **out);
 void relocations_free(struct relocation **relocations);
 /* Something may show at another place than before: tree_settle() looks at the whole person. */
 void settle_mark(struct store_txn *txn, uint64_t person);
-/* Something else may show in a slot; at every name where this directory stands. */
+bool settle_is_marked(struct store_txn *txn, uint64_t person);
+/* Whoever has something in this directory, or names it: it became the root of a place. */
+int settle_mark_users(struct store_txn *txn, uint64_t directory);
+/* Something else may show in a slot; at the name where this directory's newest entry stands. */
 void settle_tell(struct store_txn *txn, const struct slot_name *name);
-int settle_tell_placements(struct store_txn *txn, uint64_t person, uint64_t directory);
-/* 1: its parents lead to a root and neither it nor they are relocated, or it has no place and nothing is in it. */
+int settle_tell_placed(struct store_txn *txn, uint64_t person, uint64_t directory);
+/* 1: where it stands, or does not, has no part in a ring, nor in whether anything is shown against its entries. */
 int settle_is_plain(const struct view *view, uint64_t directory);
 int relocation_read(const uint8_t *value, size_t size, struct placement *out);
+
+/* ---- tree_late.c ---- */
+
+/* The rows of one directory, and who listens; after NULL: it shows by its entries. */
+int relocation_set(const struct view *view, uint64_t directory, const struct placement *after);
+/* What differs between the rows and what was found. */
+struct relocation_change {
+	uint64_t directory;
+	bool shows; /* against its entries: */
+	struct placement at;
+};
+struct relocation_changes {
+	struct relocation_change *items;
+	size_t count, capacity;
+};
+void relocation_changes_finish(struct relocation_changes *c);
+int relocation_compare(const struct view *view, struct relocation *found, struct relocation_changes *out);
+/* The person, or 0: everybody, is settled later, outside of this transaction. */
+int settle_put_late(struct store_txn *txn, uint64_t person);
+/* The first person from a number on who has a tree. 1, 0 or an error. */
+int settle_next_person(struct store_txn *txn, uint64_t from, uint64_t *out);
 
 #endif

@@ -6,16 +6,17 @@
  * something in it, to where it was last.  What has no place and nothing in it does
  * not exist.  Every component of such a graph leads to a root or has one ring.
  *
- * That is looked at whole, but only when something may have changed it: as long
- * as every directory touched leads to a root by its standing entries, before and
- * after, and none on the way is relocated, the set of relocations stays what it was.
+ * That is looked at whole, but only when something may have changed it: where a directory lies matters to no
+ * other but through a ring that it is in, or through what it alone keeps alive, itself or the one that it is in.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "store_private.h"
 #include "tree_rows.h"
 
-#define DEPTH_PLAIN_MAX 1024 /* deeper is looked at whole */
+#define WALK_MAX 64        /* steps up, looking for a ring; more: looked at whole */
+#define SETTLE_NOW_MAX 256 /* directories of a person of others: some milliseconds; more: later (tree_late.c) */
 
 struct node {
 	uint64_t directory;
@@ -27,6 +28,7 @@ struct node {
 
 struct graph {
 	const struct view *view;
+	size_t count_max;
 	struct node *nodes; /* hash by directory */
 };
 
@@ -78,6 +80,8 @@ static int graph_add(struct graph *g, uint64_t directory)
 	int root = tree_is_root(g->view->txn, &g->view->person_id, directory);
 	if (root != 0)
 		return root < 0 ? root : 0;
+	if (HASH_COUNT(g->nodes) >= g->count_max)
+		return -E2BIG;
 	struct node *node = calloc(1, sizeof(*node));
 	if (!node)
 		return -ENOMEM;
@@ -224,9 +228,9 @@ static int find_orphans(struct graph *g, struct relocation **out)
 	return 0;
 }
 
-int settle_find(const struct view *view, struct relocation **out)
+int settle_find(const struct view *view, size_t count_max, struct relocation **out)
 {
-	struct graph g = { .view = view };
+	struct graph g = { .view = view, .count_max = count_max };
 
 	int err = graph_load(&g);
 	if (err == 0)
@@ -249,45 +253,6 @@ void relocations_free(struct relocation **relocations)
 	}
 }
 
-/* ---- rows ---- */
-
-int relocation_read(const uint8_t *value, size_t size, struct placement *out)
-{
-	struct placement at = { 0 };
-	struct wire w;
-
-	wire_init(&w, value, size);
-	at.parent = wire_u64(&w);
-	at.record = wire_u64(&w);
-	at.time_ms = wire_u64(&w);
-	wire_id(&w, &at.record_id);
-	at.index = wire_u32(&w);
-	at.unnamed = wire_u8(&w);
-	size_t name_size = w.left;
-	if (w.failed || name_size > NAME_SIZE_MAX)
-		return -EBADMSG;
-	memcpy(at.name, wire_bytes(&w, name_size), name_size);
-	*out = at;
-	return 0;
-}
-
-static int relocation_put(struct store_txn *txn, uint64_t person, const struct relocation *relocation)
-{
-	const struct placement *at = &relocation->at;
-	struct row shown = row_of2(person, relocation->directory), value = row_none();
-	struct row extra = row_of3(person, at->parent, relocation->directory);
-
-	row_u64(&value, at->parent);
-	row_u64(&value, at->record);
-	row_u64(&value, at->time_ms);
-	row_id(&value, &at->record_id);
-	row_u32(&value, at->index);
-	row_u8(&value, at->unnamed);
-	row_bytes(&value, at->name, strlen(at->name));
-	int err = row_put(txn, TABLE_SHOWN, &shown, &value);
-	return err < 0 ? err : row_put(txn, TABLE_EXTRA, &extra, &value);
-}
-
 /* ---- who listens ---- */
 
 void settle_tell(struct store_txn *txn, const struct slot_name *name)
@@ -298,74 +263,22 @@ void settle_tell(struct store_txn *txn, const struct slot_name *name)
 		dirty->changed(dirty->context, name->person, name->directory, name->name, name->size);
 }
 
-static void tell_place(struct store_txn *txn, uint64_t person, const struct placement *at)
+int settle_tell_placed(struct store_txn *txn, uint64_t person, uint64_t directory)
 {
-	settle_tell(txn, &(struct slot_name){ person, at->parent, at->name, strlen(at->name) });
-}
-
-int settle_tell_placements(struct store_txn *txn, uint64_t person, uint64_t directory)
-{
-	struct row prefix = row_of2(directory, person);
-	struct index_range range;
 	struct placement at;
-	bool standing;
 
 	if (!store_txn_tree(txn)->changed)
 		return 0;
-	int err = row_range(txn, TABLE_PLACED, &prefix, &range);
-	while (err == 0 && (err = index_range_next(&range)) > 0) {
-		err = placed_read(&range, &at, &standing);
-		if (err == 0 && standing)
-			tell_place(txn, person, &at);
-	}
-	index_range_close(&range);
-	return err;
-}
-
-/* A directory shows against its entries where it did not, or no more, or elsewhere. */
-static int tell_relocation(const struct view *view, uint64_t directory, const struct placement *before,
-			   const struct placement *after)
-{
-	if (before && after && before->parent == after->parent && strcmp(before->name, after->name) == 0)
-		return 0;
-	if (before)
-		tell_place(view->txn, view->person, before);
-	if (after)
-		tell_place(view->txn, view->person, after);
-	return settle_tell_placements(view->txn, view->person, directory);
-}
-
-/* Before the rows are made anew. */
-static int tell_relocations(const struct view *view, struct relocation *found)
-{
-	struct row prefix = row_of(view->person);
-	struct relocation *relocation, *next;
-	struct index_range range;
-	struct placement at;
-
-	if (!store_txn_tree(view->txn)->changed)
-		return 0;
-	int err = row_range(view->txn, TABLE_SHOWN, &prefix, &range);
-	while (err == 0 && (err = index_range_next(&range)) > 0) {
-		struct wire key;
-		wire_init(&key, range.key + 8, range.key_size - 8);
-		uint64_t directory = wire_u64_be(&key);
-		HASH_FIND(hh, found, &directory, sizeof(directory), relocation);
-		err = relocation_read(range.value, range.value_size, &at);
-		if (err == 0)
-			err = tell_relocation(view, directory, &at, relocation ? &relocation->at : NULL);
-	}
-	index_range_close(&range);
-	HASH_ITER(hh, found, relocation, next)
-		if (err == 0 && (err = view_relocation(view, relocation->directory, &at)) == -ENOENT)
-			err = tell_relocation(view, relocation->directory, NULL, &relocation->at);
-	return err;
+	int err = placed_newest(txn, person, directory, true, &at);
+	if (err == 0)
+		settle_tell(txn, &(struct slot_name){ person, at.parent, at.name, strlen(at.name) });
+	return err == -ENOENT ? 0 : err;
 }
 
 static int settle_person(struct store_txn *txn, uint64_t person)
 {
-	struct relocation *found = NULL, *relocation, *next;
-	struct row prefix = row_of(person);
+	struct relocation_changes changes = { .count = 0 };
+	struct relocation *found = NULL;
 	struct view view;
 	struct id id;
 
@@ -375,44 +288,18 @@ static int settle_person(struct store_txn *txn, uint64_t person)
 		err = view_open(&view, txn, &id);
 	if (err == 0 && !view.root)
 		err = store_number_make(txn, NUMBER_DIRECTORY, &id, &view.root);
+	/* What this node itself did shows at once. */
 	if (err == 0)
-		err = settle_find(&view, &found);
+		err = settle_find(&view, txn->own ? SIZE_MAX : SETTLE_NOW_MAX, &found);
 	if (err == 0)
-		err = tell_relocations(&view, found);
-	if (err == 0)
-		err = row_delete_prefix(txn, TABLE_SHOWN, &prefix);
-	if (err == 0)
-		err = row_delete_prefix(txn, TABLE_EXTRA, &prefix);
-	HASH_ITER(hh, found, relocation, next)
-		if (err == 0)
-			err = relocation_put(txn, person, relocation);
+		err = relocation_compare(&view, found, &changes);
+	for (size_t i = 0; err == 0 && i < changes.count; i++) {
+		const struct relocation_change *change = &changes.items[i];
+		err = relocation_set(&view, change->directory, change->shows ? &change->at : NULL);
+	}
+	relocation_changes_finish(&changes);
 	relocations_free(&found);
-	return err;
-}
-
-static int settle_all(struct store_txn *txn)
-{
-	struct row key = row_of(0);
-	struct index_range range;
-	uint64_t person = 0;
-	int found;
-
-	do {
-		found = row_range_at(txn, TABLE_ORDER, 0, &key, false, &range);
-		if (found == 0 && (found = index_range_next(&range)) > 0) {
-			struct wire w;
-			wire_init(&w, range.key, range.key_size);
-			person = wire_u64_be(&w);
-		}
-		index_range_close(&range);
-		if (found > 0) {
-			int err = settle_person(txn, person);
-			if (err < 0)
-				return err;
-			key = row_of(person + 1);
-		}
-	} while (found > 0);
-	return found;
+	return err == -E2BIG ? settle_put_late(txn, person) : err;
 }
 
 int tree_settle(struct store_txn *txn)
@@ -421,12 +308,22 @@ int tree_settle(struct store_txn *txn)
 	int err = tree_keep_cookie(txn);
 
 	if (err == 0 && dirty->all)
-		err = settle_all(txn);
-	for (size_t i = 0; err == 0 && !dirty->all && i < dirty->count; i++)
+		err = settle_put_late(txn, 0);
+	for (size_t i = 0; err == 0 && i < dirty->count; i++)
 		err = settle_person(txn, dirty->persons[i]);
 	dirty->all = false;
 	dirty->count = 0;
 	return err;
+}
+
+bool settle_is_marked(struct store_txn *txn, uint64_t person)
+{
+	const struct tree_dirty *dirty = store_txn_tree(txn);
+
+	for (size_t i = 0; i < dirty->count; i++)
+		if (dirty->persons[i] == person)
+			return true;
+	return false;
 }
 
 void settle_mark(struct store_txn *txn, uint64_t person)
@@ -435,9 +332,8 @@ void settle_mark(struct store_txn *txn, uint64_t person)
 	uint64_t root;
 	struct id id;
 
-	for (size_t i = 0; i < dirty->count; i++)
-		if (dirty->persons[i] == person)
-			return;
+	if (settle_is_marked(txn, person))
+		return;
 	/* The root gets its number now: at the commit is another time when replaying. settle_person() sees to errors. */
 	if (store_number_id(txn, NUMBER_ENTITY, person, &id) == 0)
 		store_number_make(txn, NUMBER_DIRECTORY, &id, &root);
@@ -466,24 +362,84 @@ static int is_empty(const struct view *view, uint64_t directory)
 	return err < 0 ? err : !err;
 }
 
-int settle_is_plain(const struct view *view, uint64_t directory)
+/* Where it lies as far as rings go; the root for what was never named. */
+static int parent_of(const struct view *view, uint64_t directory, uint64_t *out)
 {
 	struct placement at;
-	uint64_t current = directory;
 
-	for (int depth = 0; depth < DEPTH_PLAIN_MAX; depth++) {
-		int root = current == view->root ? 1 : tree_is_root(view->txn, &view->person_id, current);
-		if (root != 0)
-			return root;
-		int err = view_relocation(view, current, &at);
-		if (err != -ENOENT)
-			return err;
-		err = placed_newest(view->txn, view->person, current, true, &at);
-		if (err == -ENOENT)
-			return current == directory ? is_empty(view, directory) : 0;
+	int err = placed_newest(view->txn, view->person, directory, true, &at);
+	if (err == -ENOENT)
+		err = placed_newest(view->txn, view->person, directory, false, &at);
+	*out = err == 0 ? at.parent : view->root;
+	return err == -ENOENT ? 0 : err;
+}
+
+/* Does the way up from its parent come back to it, or take too long to tell? */
+static int leads_back(const struct view *view, uint64_t directory, uint64_t parent)
+{
+	for (int steps = 0; parent != view->root; steps++) {
+		if (parent == directory || steps == WALK_MAX)
+			return 1;
+		int err = parent_of(view, parent, &parent);
 		if (err < 0)
 			return err;
-		current = at.parent;
 	}
 	return 0;
+}
+
+int settle_is_plain(const struct view *view, uint64_t directory)
+{
+	struct placement at, above;
+	struct contents contents;
+
+	int err = placed_newest(view->txn, view->person, directory, true, &at);
+	if (err == -ENOENT)
+		return is_empty(view, directory);
+	if (err < 0 || at.parent == view->root)
+		return err < 0 ? err : 1;
+	/* What has no place may be there for the sake of this. */
+	err = placed_newest(view->txn, view->person, at.parent, true, &above);
+	if (err == -ENOENT)
+		return tree_is_root(view->txn, &view->person_id, at.parent);
+	/* In a new directory nothing lies: it is in no ring. */
+	if (err == 0)
+		err = contents_get(view->txn, view->person, directory, &contents);
+	if (err < 0)
+		return err == -ENOENT ? 1 : err;
+	int back = leads_back(view, directory, at.parent);
+	return back < 0 ? back : !back;
+}
+
+/* Does the person have something in this directory, or say where it is? */
+static int uses_directory(struct store_txn *txn, uint64_t person, uint64_t directory)
+{
+	struct row prefix = row_of2(directory, person);
+	struct contents contents;
+	struct index_range range;
+
+	int err = contents_get(txn, person, directory, &contents);
+	if (err != -ENOENT)
+		return err < 0 ? err : 1;
+	err = row_range(txn, TABLE_PLACED, &prefix, &range);
+	if (err == 0)
+		err = index_range_next(&range);
+	index_range_close(&range);
+	return err;
+}
+
+int settle_mark_users(struct store_txn *txn, uint64_t directory)
+{
+	uint64_t person = 0;
+	int found;
+
+	while ((found = settle_next_person(txn, person + 1, &person)) > 0) {
+		int uses = uses_directory(txn, person, directory);
+		if (uses < 0)
+			return uses;
+		if (uses) {
+			settle_mark(txn, person);
+			settle_tell(txn, &(struct slot_name){ .person = person, .name = "" });
+		}
+	}
+	return found;
 }

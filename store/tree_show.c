@@ -9,7 +9,6 @@
 #include "tree_rows.h"
 
 #define CANDIDATES_STEP 8
-#define HEADS_COMPARED_MAX 64
 
 struct candidate { /* a thing whose name in this directory would be the base */
 	struct slot_item item;   /* the head's entry, or the directory's; relocated: as its placement */
@@ -94,10 +93,10 @@ static int add_directory(const struct view *view, const struct slot_item *item, 
 	return candidates_add(out, &candidate);
 }
 
-/* Two devices that made the same rename put one version twice. Newer ones are looked at up to a bound. */
+/* Two devices that made the same rename put one version twice. */
 static bool is_repeated(const struct slot *slot, size_t index)
 {
-	for (size_t back = 1; back <= index && back <= HEADS_COMPARED_MAX; back++)
+	for (size_t back = 1; back <= index; back++)
 		if (slot->items[index - back].what == WHAT_VERSION &&
 		    id_equal(&slot->items[index - back].id, &slot->items[index].id))
 			return true;
@@ -110,7 +109,7 @@ static int collect_slot(const struct view *view, const struct slot *slot, struct
 	int err = 0;
 
 	out->cookie = slot->cookie;
-	for (size_t i = 0; i < slot->count && err == 0; i++) {
+	for (size_t i = 0; i < slot_looked(slot) && err == 0; i++) {
 		const struct slot_item *item = &slot->items[i];
 		if (item->what == WHAT_DIRECTORY) {
 			err = add_directory(view, item, out);
@@ -126,9 +125,7 @@ static int collect_slot(const struct view *view, const struct slot *slot, struct
 
 struct relocated {
 	const struct view *view;
-	const char *name;
-	size_t size;
-	struct candidates *out;
+	struct candidates found; /* the newest */
 };
 
 static int collect_relocated(void *context, uint64_t directory, const struct placement *at)
@@ -136,12 +133,14 @@ static int collect_relocated(void *context, uint64_t directory, const struct pla
 	struct relocated *r = context;
 	struct candidate candidate = { .number = directory, .relocated = true, .at = *at };
 
-	if (strlen(at->name) != r->size || memcmp(at->name, r->name, r->size) != 0)
-		return 0;
 	candidate.item = (struct slot_item){ .what = WHAT_DIRECTORY, .record = at->record, .index = at->index,
 					     .time_ms = at->time_ms, .record_id = at->record_id };
 	int err = store_number_id(r->view->txn, NUMBER_DIRECTORY, directory, &candidate.item.id);
-	return err < 0 ? err : candidates_add(r->out, &candidate);
+	if (err == 0)
+		err = candidates_add(&r->found, &candidate);
+	if (r->found.count > SLOT_LOOKED_MAX)
+		r->found.count--;
+	return err;
 }
 
 /* Everything in a directory whose name would be this. Zero `out` first. */
@@ -149,7 +148,7 @@ static int collect(const struct view *view, uint64_t directory, const char *name
 		   struct candidates *out)
 {
 	struct slot_name slot_name = { view->person, directory, name, size };
-	struct relocated relocated = { view, name, size, out };
+	struct relocated relocated = { .view = view };
 	struct slot slot = { 0 };
 
 	if (size == 0 || size > NAME_SIZE_MAX)
@@ -160,7 +159,11 @@ static int collect(const struct view *view, uint64_t directory, const char *name
 	slot_finish(&slot);
 	if (err < 0 && err != -ENOENT)
 		return err;
-	return view_each_relocated(view, directory, 0, collect_relocated, &relocated);
+	err = view_each_relocated_as(view, directory, name, size, collect_relocated, &relocated);
+	for (size_t i = 0; err == 0 && i < relocated.found.count; i++)
+		err = candidates_add(out, &relocated.found.items[i]);
+	candidates_finish(&relocated.found);
+	return err;
 }
 
 /* ---- names ---- */
@@ -297,30 +300,41 @@ int show_slot(const struct showing *s, const char *name, size_t name_size)
 	return err;
 }
 
+struct showing_relocated {
+	const struct showing *showing;
+	struct candidates c; /* of the last name: many may have had one */
+	char name[NAME_SIZE_MAX + 1];
+};
+
 static int show_one_relocated(void *context, uint64_t directory, const struct placement *at)
 {
-	const struct showing *s = context;
-	struct candidates c = { 0 };
+	struct showing_relocated *r = context;
+	const struct showing *s = r->showing;
 	struct tree_item item;
+	int err = 0;
 
-	int err = collect(s->view, s->directory, at->name, strlen(at->name), &c);
-	for (size_t i = 0; i < c.count && err == 0; i++) {
-		if (!c.items[i].relocated || c.items[i].number != directory)
-			continue;
-		err = fill_item(s->view, s->directory, at->name, &c, i, &item);
-		if (err == 0)
-			err = s->visit(s->context, &item);
-		break;
+	if (strcmp(r->name, at->name) != 0) {
+		candidates_finish(&r->c);
+		memcpy(r->name, at->name, sizeof(r->name));
+		err = collect(s->view, s->directory, at->name, strlen(at->name), &r->c);
 	}
-	candidates_finish(&c);
+	for (size_t i = 0; i < r->c.count && err == 0; i++) {
+		if (!r->c.items[i].relocated || r->c.items[i].number != directory)
+			continue;
+		err = fill_item(s->view, s->directory, at->name, &r->c, i, &item);
+		return err < 0 ? err : s->visit(s->context, &item);
+	}
 	return err;
 }
 
 int show_relocated(const struct showing *s)
 {
 	uint64_t from = s->after >= COOKIE_RELOCATED ? s->after - COOKIE_RELOCATED + 1 : 0;
+	struct showing_relocated relocated = { .showing = s };
 
-	return view_each_relocated(s->view, s->directory, from, show_one_relocated, (void *)(uintptr_t)s);
+	int err = view_each_relocated(s->view, s->directory, from, show_one_relocated, &relocated);
+	candidates_finish(&relocated.c);
+	return err;
 }
 
 /* ---- look-ups ---- */
@@ -474,7 +488,7 @@ int tree_standing(struct store_txn *txn, const struct id *person, const struct i
 	size_t count = 0;
 
 	int err = find_slot(txn, person, directory, name, &slot_name, &slot);
-	for (size_t i = 0; err == 0 && i < slot.count; i++) {
+	for (size_t i = 0; err == 0 && i < slot_looked(&slot); i++) {
 		const struct slot_item *item = &slot.items[i];
 		if (item->what == WHAT_VERSION && !item->document)
 			continue;
@@ -500,9 +514,7 @@ static int read_document(struct store_txn *txn, const struct index_range *range,
 	out->placed_ms = wire_u64(&value);
 	if (wire_finish(&key) < 0 || wire_finish(&value) < 0)
 		return -EBADMSG;
-	out->stands = false;
-	for (size_t i = 0; i < slot->count; i++)
-		out->stands |= slot->items[i].what == WHAT_VERSION && slot->items[i].document == document;
+	out->stands = slot_has_document(slot, document);
 	return store_number_id(txn, NUMBER_DOCUMENT, document, &out->document);
 }
 

@@ -355,12 +355,14 @@ ssize_t wanted_missing(struct store_txn *txn, uint64_t record, struct piece_ref 
 {
 	struct listing l = { .txn = txn, .out = out, .count_max = count_max };
 	const struct piece_store pieces = store_txn_pieces(txn);
-	struct reading r = { 0 };
+	struct reading r = { store_txn_record(txn, 1), store_txn_buffer(txn) };
 	struct watch watch = { 0 };
 	uint8_t class;
 
 	if (count_max == 0)
 		return 0;
+	if (!r.record || !r.buffer)
+		return -ENOMEM;
 	int err = wanted_find(txn, record, &watch, &class);
 	if (err == 0 || err == -ENOENT)
 		err = read_version(txn, record, &r);
@@ -371,7 +373,6 @@ ssize_t wanted_missing(struct store_txn *txn, uint64_t record, struct piece_ref 
 			continue;
 		err = content_each_from(store_piece_cache(store_of(txn)), &pieces, content, watch.from, list_ref, &l);
 	}
-	reading_finish(&r);
 	/* What follows a list that is not sound nobody can tell. */
 	return err < 0 && err != -EBADMSG ? err : (ssize_t)l.count;
 }

@@ -37,7 +37,7 @@ struct wanted {
 int wanted_next(struct store_txn *txn, uint64_t cursor, struct wanted *out);
 /*
  * Missing pieces of a version, each once: lists of pieces first, then what the lists that are here name. Returns how many
- * it filled, 0 also of a content that is not sound. -ENOENT: not a version that can be read.
+ * it filled, 0 also of a content that is not sound. -ENOENT: not a version that can be read. Uses the transaction's record 1.
  */
 ssize_t wanted_missing(struct store_txn *txn, uint64_t record, struct piece_ref *out, size_t count_max);
 

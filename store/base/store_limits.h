@@ -34,6 +34,7 @@
 #define RANKING_MAX 256      /* versions on a ballot */
 #define CUT_MAX 512          /* (device, seq, record) of a cut: 80 bytes each fit a record */
 #define MEMBERS_MAX 512      /* of a roster */
+#define PERSON_DEVICES_MAX 256 /* retired ones counted: who admits more makes us no more work */
 
 /* Clock skew: a record from further in the future is held back until its time comes. */
 #define FUTURE_MS_MAX (10ull * 60 * 1000)

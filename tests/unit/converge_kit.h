@@ -11,6 +11,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "fork.h"
 #include "store_helper.h"
 
 #define DEVICES 3
@@ -18,9 +19,10 @@
 #define FRESH 2
 #define RECORDS_MAX 2048
 #define PLACES_MAX 512
+#define SIDES_MAX 32
 
 struct seen { /* how often what this test is about happened, or it shows nothing */
-	unsigned several, orphans, rings, clashes, heads, forked, cut, branches;
+	unsigned several, orphans, rings, clashes, heads, forked, cut, branches, shorter;
 };
 
 struct world {
@@ -238,6 +240,17 @@ static struct slot_seen *slots_of(struct world *w)
 	return seen;
 }
 
+static void dump_sides(struct dump *d, const struct log_row *log)
+{
+	struct fork_side sides[SIDES_MAX];
+
+	int count = fork_sides(d->txn, log, sides, SIDES_MAX);
+	assert_in_range(count, log->forked ? 2 : 0, SIDES_MAX - 1);
+	for (int i = 0; i < count; i++)
+		dump_line(d, "log %s side %d to %s from %llu", short_of(&log->device), i, short_of(&sides[i].newest.id),
+			  (unsigned long long)sides[i].from_seq);
+}
+
 static void dump_device(struct world *w, struct dump *d, const struct id *device)
 {
 	struct person_device devices[DEVICES + 1];
@@ -247,10 +260,12 @@ static void dump_device(struct world *w, struct dump *d, const struct id *device
 
 	assert_int_equal(person_of(d->txn, device, &person), 0);
 	dump_line(d, "device %s of %s", short_of(device), short_of(&person));
-	if (log_get(d->txn, device, &log) == 0)
-		dump_line(d, "log %s tip %s seq %llu records %llu forked %d cut %d", short_of(device),
+	if (log_get(d->txn, device, &log) == 0) {
+		dump_line(d, "log %s tip %s seq %llu records %llu forked %d cut %d branch %d", short_of(device),
 			  short_of(&log.tip_id), (unsigned long long)log.tip_seq, (unsigned long long)log.records,
-			  log.forked, log.seq_end != UINT64_MAX);
+			  log.forked, log.seq_end != UINT64_MAX, log.branch != 0);
+		dump_sides(d, &log);
+	}
 	int count = person_devices(d->txn, device, devices, DEVICES + 1);
 	assert_in_range(count, 0, DEVICES);
 	for (int i = 0; i < count; i++)
