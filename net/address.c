@@ -115,6 +115,12 @@ static enum address_scope scope_v4(uint32_t ip)
 	return ADDRESS_INTERNET;
 }
 
+static uint32_t mapped_v4(const struct in6_addr *v6)
+{
+	const uint8_t *ip = v6->s6_addr + 12;
+	return (uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3];
+}
+
 enum address_scope address_scope(const char *host)
 {
 	char bare[ADDRESS_SIZE_MAX];
@@ -132,11 +138,38 @@ enum address_scope address_scope(const char *host)
 	if (inet_pton(AF_INET6, bare, &v6) != 1)
 		return ADDRESS_INTERNET;
 	if (IN6_IS_ADDR_V4MAPPED(&v6))
-		return scope_v4((uint32_t)v6.s6_addr[12] << 24 | (uint32_t)v6.s6_addr[13] << 16 |
-				(uint32_t)v6.s6_addr[14] << 8 | v6.s6_addr[15]);
+		return scope_v4(mapped_v4(&v6));
 	if (IN6_IS_ADDR_LOOPBACK(&v6))
 		return ADDRESS_LOOPBACK;
 	if (IN6_IS_ADDR_LINKLOCAL(&v6))
 		return ADDRESS_LINK;
 	return (v6.s6_addr[0] & 0xfe) == 0xfc ? ADDRESS_PRIVATE : ADDRESS_INTERNET;
+}
+
+/* Not "any", not many. */
+static bool is_one_host_v4(uint32_t ip)
+{
+	return ip >> 24 != 0 && ip >> 28 < 0xe;
+}
+
+static bool is_one_host(const char *host)
+{
+	struct in6_addr v6;
+	struct in_addr v4;
+
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return is_one_host_v4(ntohl(v4.s_addr));
+	if (inet_pton(AF_INET6, host, &v6) != 1)
+		return false;
+	if (IN6_IS_ADDR_V4MAPPED(&v6))
+		return is_one_host_v4(mapped_v4(&v6));
+	return !IN6_IS_ADDR_MULTICAST(&v6) && !IN6_IS_ADDR_UNSPECIFIED(&v6);
+}
+
+bool address_is_tellable(const char *address, enum address_scope from)
+{
+	char host[ADDRESS_SIZE_MAX];
+	uint16_t port;
+
+	return address_split(address, host, &port) == 0 && port != 0 && is_one_host(host) && address_scope(host) >= from;
 }

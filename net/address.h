@@ -27,5 +27,10 @@ void address_announce(char out[ADDRESS_SIZE_MAX], const char *listening);
 /* How far an address carries: it is told only to those who came from as near. Names count as the internet. */
 enum address_scope { ADDRESS_LOOPBACK, ADDRESS_LINK, ADDRESS_PRIVATE, ADDRESS_INTERNET };
 enum address_scope address_scope(const char *host);
+/*
+ * May an address that a peer tells be dialled?  Only a numeric one of a single host, no nearer than the peer itself:
+ * nobody is sent to this machine, or into this house, by somebody from outside.
+ */
+bool address_is_tellable(const char *address, enum address_scope from);
 
 #endif

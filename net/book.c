@@ -22,13 +22,18 @@ struct place {
 	bool confirmed;         /* device was spoken to here */
 	unsigned failures;      /* in a row */
 	uint64_t next_ms;
+	uint64_t tried_ms;      /* 0: never */
 	uint64_t worked_ms;     /* wall time; 0: never */
 	UT_hash_handle hh;
 };
 
+#define NEEDS (BOOK_NEED_ANY + 1)
+
 struct book {
 	const struct clock *clock;
 	struct place *places;
+	uint64_t next_ms[NEEDS]; /* the earliest of that need, so that not all are looked through at each turn, */
+	bool known[NEEDS];       /* if it is known */
 	size_t told; /* of them BOOK_TOLD that never worked */
 };
 
@@ -62,6 +67,12 @@ void book_free(struct book *book)
 		drop(book, p);
 	}
 	free(book);
+}
+
+/* Something about when a place may be dialled. */
+static void touch(struct book *book)
+{
+	memset(book->known, 0, sizeof(book->known));
 }
 
 static struct place *find(const struct book *book, const char *address)
@@ -116,6 +127,7 @@ int book_add(struct book *book, const char *text, const struct id *device, enum 
 			return err;
 		err = 1;
 	}
+	touch(book);
 	if (device && !id_is_zero(device) && (source == BOOK_WANTED || (!p->strict && !p->confirmed)))
 		p->device = *device;
 	if (source == BOOK_WANTED) {
@@ -137,6 +149,7 @@ void book_set_worked(struct book *book, const char *address, uint64_t worked_ms)
 
 	if (!p)
 		return;
+	touch(book);
 	book->told -= is_hearsay(p);
 	p->worked_ms = worked_ms;
 	p->confirmed = worked_ms && !id_is_zero(&p->device);
@@ -182,29 +195,74 @@ static struct place *choose(struct book *book, enum book_need need, uint64_t now
 	return best;
 }
 
-bool book_next(struct book *book, enum book_need need, struct book_dial *out)
+static void begin_dial(struct book *book, struct place *p, struct book_dial *out)
 {
-	struct place *p = choose(book, need, clock_now_ms(book->clock));
-
-	if (!p)
-		return false;
+	touch(book);
 	p->busy = true;
 	p->asked = false;
+	p->tried_ms = clock_now_ms(book->clock);
 	*out = (struct book_dial){ .announced = p->source == BOOK_ANNOUNCED && !p->confirmed };
 	strcpy(out->address, p->address);
 	out->has_expected = !id_is_zero(&p->device) && (p->strict || p->failures < EXPECT_TRIES_MAX);
 	if (out->has_expected)
 		out->expected = p->device;
-	return true;
 }
 
-uint64_t book_deadline_ms(const struct book *book, enum book_need need)
+bool book_next(struct book *book, enum book_need need, struct book_dial *out)
+{
+	uint64_t now_ms = clock_now_ms(book->clock);
+	struct place *p = book_deadline_ms(book, need) <= now_ms ? choose(book, need, now_ms) : NULL;
+
+	if (p)
+		begin_dial(book, p, out);
+	return p != NULL;
+}
+
+bool book_scout(struct book *book, uint64_t again_ms, int (*judge)(void *context, const struct id *device), void *context,
+		struct book_dial *out)
+{
+	uint64_t now_ms = clock_now_ms(book->clock);
+	struct place *best = NULL;
+	int best_worth = 0;
+	uint32_t among = 0;
+
+	for (struct place *p = book->places; p; p = p->hh.next) {
+		if (p->busy || p->next_ms > now_ms || (p->tried_ms && now_ms - p->tried_ms < again_ms))
+			continue;
+		int worth = judge(context, &p->device);
+		if (worth < 0 || (best && worth < best_worth) ||
+		    (best && worth == best_worth && p->tried_ms > best->tried_ms))
+			continue;
+		bool equal = best && worth == best_worth && p->tried_ms == best->tried_ms;
+		among = equal ? among + 1 : 1;
+		if (equal && chance(book) % among != 0)
+			continue;
+		best = p;
+		best_worth = worth;
+	}
+	if (best)
+		begin_dial(book, best, out);
+	return best != NULL;
+}
+
+bool book_is_wanted(const struct book *book, const char *address)
+{
+	const struct place *p = find(book, address);
+
+	return p && p->source == BOOK_WANTED;
+}
+
+uint64_t book_deadline_ms(struct book *book, enum book_need need)
 {
 	uint64_t deadline = UINT64_MAX;
 
+	if (book->known[need])
+		return book->next_ms[need];
 	for (const struct place *p = book->places; p; p = p->hh.next)
 		if (is_needed(p, need) && p->next_ms < deadline)
 			deadline = p->next_ms;
+	book->known[need] = true;
+	book->next_ms[need] = deadline;
 	return deadline;
 }
 
@@ -221,6 +279,7 @@ bool book_failed(struct book *book, const char *address)
 
 	if (!p)
 		return false;
+	touch(book);
 	p->busy = false;
 	p->failures++;
 	put_off(book, p);
@@ -238,6 +297,7 @@ bool book_worked(struct book *book, const char *address, const struct id *device
 		return false;
 	uint64_t time_ms = clock_time_ms(book->clock);
 	bool news = !p->worked_ms || !id_equal(&p->device, device) || time_ms - p->worked_ms >= REMEMBER_MS;
+	touch(book);
 	book->told -= is_hearsay(p);
 	p->failures = 0;
 	p->confirmed = true;
@@ -253,6 +313,7 @@ void book_ended(struct book *book, const char *address, bool apart)
 
 	if (!p)
 		return;
+	touch(book);
 	p->busy = false;
 	p->failures = apart ? 16 : p->failures ? p->failures : 1;
 	put_off(book, p);
@@ -263,8 +324,10 @@ void book_alone(struct book *book, const struct id *device)
 {
 	for (struct place *p = book->places; p; p = p->hh.next) {
 		uint64_t soon_ms = clock_now_ms(book->clock) + DIAL_MS_MIN + chance(book) % DIAL_MS_MIN;
-		if (!p->busy && !p->failures && p->next_ms > soon_ms && id_equal(&p->device, device))
+		if (!p->busy && !p->failures && p->next_ms > soon_ms && id_equal(&p->device, device)) {
 			p->next_ms = soon_ms;
+			touch(book);
+		}
 	}
 }
 

@@ -39,7 +39,14 @@ struct book_dial {
 };
 /* The next to dial, if its time has come; it is marked as dialled until one of the three below says what came of it. */
 bool book_next(struct book *book, enum book_need need, struct book_dial *out);
-uint64_t book_deadline_ms(const struct book *book, enum book_need need); /* UINT64_MAX: nothing to dial */
+/*
+ * The same of one that was not tried within again_ms, whatever sessions there are: the most worth by `judge` (negative: not
+ * that one; device zero: not known), of equals the one not tried for longest, by lot.
+ */
+bool book_scout(struct book *book, uint64_t again_ms, int (*judge)(void *context, const struct id *device), void *context,
+		struct book_dial *out);
+bool book_is_wanted(const struct book *book, const char *address); /* by a person */
+uint64_t book_deadline_ms(struct book *book, enum book_need need); /* UINT64_MAX: nothing to dial */
 
 /* True: it is to be forgotten (book_memory_key()), it is out of the book. */
 bool book_failed(struct book *book, const char *address);

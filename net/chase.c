@@ -7,15 +7,7 @@
 
 struct chase *chase_new(void)
 {
-	struct chase *c = calloc(1, sizeof(*c));
-
-	if (c)
-		c->record = record_new();
-	if (c && !c->record) {
-		free(c);
-		c = NULL;
-	}
-	return c;
+	return calloc(1, sizeof(struct chase));
 }
 
 static void take_free(struct chase *c, struct take *take)
@@ -122,7 +114,7 @@ static bool has_room(struct chase *c)
 
 bool chase_next(struct chase *c, uint64_t session, uint64_t now_ms, struct chase_query *out)
 {
-	struct session *s = chase_session_find(c, session);
+	struct session *s = c->behind ? chase_session_find(c, session) : NULL;
 	struct claim *claim, *next;
 
 	if (!s || s->query_count >= CHASE_QUERIES_MAX || now_ms < c->paused_until_ms || !has_room(c))
@@ -158,6 +150,14 @@ static void convict(struct chase *c, struct session *s, struct log *log)
 
 	if (s && !chase_claim_get(c, s, log, &none, &claim))
 		chase_claim_set_state(c, claim, CLAIM_LIAR);
+}
+
+/* A record is 60 KiB: it is here while some are coming (chase_tick()). */
+static bool has_record(struct chase *c)
+{
+	if (!c->record)
+		c->record = record_new();
+	return c->record;
 }
 
 /* Is it one of this log, within the bounds of what was asked? Leaves it decoded in c->record. */
@@ -198,6 +198,8 @@ int chase_item(struct chase *c, uint64_t query, const struct record_item *item)
 	HASH_FIND(hh, c->by_number, &query, sizeof(query), question);
 	if (!question)
 		return -ENOENT;
+	if (!has_record(c))
+		return -ENOMEM;
 	log = question->log;
 	result = check_item(c, &log->device, question->from, question->to, item);
 	if (result < 0) {
@@ -515,6 +517,8 @@ int chase_push(struct chase *c, uint64_t session, const struct id *device, const
 
 	if (!s)
 		return -ENOENT;
+	if (!has_record(c))
+		return -ENOMEM;
 	result = check_push(c, device, records, count, &first_seq, &last);
 	if (result < 0)
 		return result;
@@ -568,6 +572,10 @@ void chase_tick(struct chase *c, uint64_t now_ms)
 		chase_claim_set_state(c, c->delayed, CLAIM_READY);
 	if (c->paused_until_ms <= now_ms)
 		c->paused_until_ms = 0;
+	if (!c->question_count && chase_is_idle(c)) {
+		free(c->record);
+		c->record = NULL;
+	}
 }
 
 uint64_t chase_deadline_ms(const struct chase *c)
@@ -618,7 +626,7 @@ void chase_count(const struct chase *c, struct chase_counts *out)
 
 		out->records = to_come > SEQ_MAX - out->records ? SEQ_MAX : out->records + to_come;
 	}
-	out->memory = sizeof(*c) + sizeof(struct record) + c->memory + HASH_COUNT(c->sessions) * sizeof(struct session) +
+	out->memory = sizeof(*c) + (c->record ? sizeof(struct record) : 0) + c->memory + HASH_COUNT(c->sessions) * sizeof(struct session) +
 		      out->logs * sizeof(struct log) + out->claims * sizeof(struct claim) +
 		      out->queries * sizeof(struct question) + out->takes * sizeof(struct take);
 }

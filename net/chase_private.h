@@ -157,7 +157,7 @@ struct chase {
 	size_t memory;              /* of pools and takes */
 	uint64_t last_number;
 	uint64_t paused_until_ms, trouble_ms;
-	struct record *record;      /* to decode into */
+	struct record *record;      /* to decode into; NULL: nothing comes */
 };
 
 /* chase_claim.c */

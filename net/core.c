@@ -38,7 +38,7 @@ struct event *core_tell(struct core *core, enum event_kind kind, const struct li
 	if (link) {
 		event->session = link->session;
 		event->device = link->device;
-		event->person = link->person;
+		event->person = meet_person(link);
 		strcpy(event->address, link->address);
 	}
 	return event;
@@ -130,10 +130,13 @@ static int begin(struct core *core)
 	core->rumor = rumor_new();
 	core->chase = chase_new();
 	core->fetch = fetch_new();
+	authors_refresh(core);
 	if (!core->book || !core->rumor || !core->chase || !core->fetch || survey_follows(core) < 0)
 		return -ENOMEM;
 	core->has_own = depot->calls->head(depot->context, &depot->key->public, &own) == 0;
 	core->own_seq = core->has_own ? own.seq : 0;
+	if (core->has_own)
+		core->own_record = own.record;
 	handshake_server_init(&core->server, depot->key, &core->options.network, core->clock);
 	earn_init(&core->earn, core->now_ms);
 	dial_load(core);
@@ -189,6 +192,7 @@ void core_free(struct core *core)
 		link_free(link);
 	free_lists(core);
 	book_free(core->book);
+	authors_finish(core);
 	rumor_free(core->rumor);
 	chase_free(core->chase);
 	fetch_free(core->fetch);
@@ -259,10 +263,13 @@ uint64_t core_connected(struct core *core, const char *address, bool outgoing, c
 	if (outgoing && core->dialling > 0)
 		core->dialling--;
 	handshake_server_tick(&core->server, core->clock);
+	bool scout = outgoing && find_dialled(core, address);
 	if (!is_refused(core, address, outgoing))
 		link = link_new(core, address, outgoing, expected);
-	if (link)
+	if (link) {
+		link->scout = scout;
 		return link->session;
+	}
 	core->counts.refused++;
 	if (outgoing)
 		book_ended(core->book, address, false);
@@ -275,6 +282,7 @@ void core_unreachable(struct core *core, const char *address)
 	core->stirred = true;
 	if (core->dialling > 0)
 		core->dialling--;
+	find_dialled(core, address);
 	dial_failed(core, address);
 }
 
@@ -327,6 +335,7 @@ void core_follows_changed(struct core *core)
 	struct link *link, *next;
 
 	enter(core);
+	authors_refresh(core);
 	core->followed = NULL;
 	if (survey_follows(core) < 0) {
 		core->followed = before;
@@ -338,10 +347,11 @@ void core_follows_changed(struct core *core)
 		if (link->state != LINK_READY)
 			continue;
 		link->follow_due = true;
+		memset(link->told, 0, sizeof(link->told));
 		survey_stop(link);
 		survey_start(link, 0);
 	}
-	core->missing_stale = core->stirred = true;
+	core->missing_stale = core->stirred = core->find.stale = true;
 	core->synced = false;
 }
 

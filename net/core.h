@@ -10,7 +10,7 @@
  *   | <- page: a chain, signed at its tip --------------- |
  *   | -- query pieces (newest heads first) -------------> |
  *   | <- page: gzip members ----------------------------- |
- *   | -- thanks ----------------------------------------> |   each MiB or 64 pieces
+ *   | -- thanks ----------------------------------------> |   each MiB or 256 pieces
  *   | <- welcome ---------------------------------------- |
  *   | <- push: a record as it became durable, its pieces  |   eagerly to some,
  *   | <- note: the same by name ------------------------- |   lazily to the rest (Plumtree)
@@ -87,7 +87,7 @@ void core_work_done(struct core *core, struct work *work); /* takes it back */
 enum event_kind {
 	EVENT_DIAL,      /* connect to `address`, then core_connected() or core_unreachable() */
 	EVENT_CLOSE,     /* send what core_give() has, then close `session` */
-	EVENT_READY,     /* `peer` (device, person) is there */
+	EVENT_READY,     /* a peer is there: `device`, and `person` if it is known to be so, else zero */
 	EVENT_GONE,      /* and gone again; result: why */
 	EVENT_RECORDS,   /* `count` new records of `device` are in the store */
 	EVENT_PIECES,    /* `count` pieces came */
@@ -113,7 +113,7 @@ bool core_next_event(struct core *core, struct event *out);
 struct peer_view {
 	uint64_t session;         /* 0: not connected now */
 	char address[ADDRESS_SIZE_MAX];
-	struct id device, person; /* zero: not known */
+	struct id device, person; /* zero: not known; person: if it admitted that device, as far as is known here */
 	bool outgoing, ready;
 	uint64_t since_ms, received, sent; /* time_ms; bytes */
 	uint64_t records, pieces; /* got from it */

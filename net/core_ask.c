@@ -5,11 +5,7 @@
 
 unsigned ask_count(const struct link *link)
 {
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < ASKS_MAX; i++)
-		count += link->asks[i].kind != ASK_NOTHING && !link->asks[i].came;
-	return count;
+	return link->ask_count;
 }
 
 static struct ask *find_free(struct link *link)
@@ -38,6 +34,7 @@ struct ask *ask_begin(struct link *link, enum ask_kind kind)
 	if (link->nonce == 0)
 		clock_random(core->clock, &link->nonce, sizeof(link->nonce));
 	*ask = (struct ask){ .kind = kind, .nonce = ++link->nonce, .asked_ms = core->now_ms };
+	link->ask_count++;
 	return ask;
 }
 
@@ -86,6 +83,7 @@ void ask_pump(struct link *link)
 	while (survey_pump(link))
 		;
 	dial_ask(link);
+	authors_ask(link);
 	while (ask_records(link))
 		;
 	while (ask_pieces(link))
@@ -106,7 +104,7 @@ static bool is_answer(const struct ask *ask, const struct page *page)
 {
 	static const enum query_field fields[] = {
 		[ASK_INTRO] = QUERY_RECORDS, [ASK_HEADS] = QUERY_HEADS, [ASK_RECORDS] = QUERY_RECORDS,
-		[ASK_PIECES] = QUERY_PIECES, [ASK_PEERS] = QUERY_PEERS,
+		[ASK_PIECES] = QUERY_PIECES, [ASK_PEERS] = QUERY_PEERS, [ASK_AUTHORS] = QUERY_AUTHORS,
 	};
 
 	return ask && ask->kind != ASK_NOTHING && !ask->came && page->field == fields[ask->kind];
@@ -140,6 +138,7 @@ int ask_page(struct link *link, const struct packet *packet)
 	work->device = link->device;
 	work->signature = packet->statement.signature;
 	ask->came = true;
+	link->ask_count--;
 	link->page_ms = core->now_ms;
 	core->counts.pages_in++;
 	core_send_work(core, work);
@@ -172,6 +171,9 @@ static void route(struct link *link, const struct ask *ask, const struct page *p
 		break;
 	case ASK_PEERS:
 		dial_told(link, page);
+		break;
+	case ASK_AUTHORS:
+		authors_take(link, ask, page);
 		break;
 	case ASK_NOTHING:
 		break;

@@ -84,32 +84,58 @@ static enum book_need need_of(const struct core *core)
 	return sessions < core->options.peers_aim ? BOOK_NEED_ANY : BOOK_NEED_WANTED;
 }
 
+bool dial_has_room(const struct core *core)
+{
+	return !core->ending && core->dialling < DIALLING_MAX && HASH_COUNT(core->links) < SESSIONS_MAX;
+}
+
+bool dial_tell(struct core *core, const struct book_dial *dial)
+{
+	struct event *event = core_tell(core, EVENT_DIAL, NULL);
+
+	if (!event) {
+		book_failed(core->book, dial->address);
+		return false;
+	}
+	strcpy(event->address, dial->address);
+	event->has_expected = dial->has_expected;
+	event->expected = dial->expected;
+	core->dialling++;
+	return true;
+}
+
+static void tell_self(struct core *core, const char *address)
+{
+	struct event *event = core_tell(core, EVENT_CLOSE, NULL);
+
+	if (!event)
+		return;
+	event->result = -ELOOP;
+	strcpy(event->address, address);
+}
+
 void dial_pump(struct core *core)
 {
 	struct book_dial dial;
 
-	while (!core->ending && core->dialling < DIALLING_MAX && HASH_COUNT(core->links) < SESSIONS_MAX &&
+	while (dial_has_room(core) &&
 	       book_next(core->book, need_of(core), &dial)) {
-		if (strcmp(dial.address, core->options.address) == 0 ||
+		const bool is_self = strcmp(dial.address, core->options.address) == 0;
+		if (is_self)
+			tell_self(core, dial.address);
+		if (is_self ||
 		    (dial.has_expected && !dial.announced && core_find_device(core, &dial.expected, NULL))) {
 			book_ended(core->book, dial.address, true);
 			continue;
 		}
-		struct event *event = core_tell(core, EVENT_DIAL, NULL);
-		if (!event) {
-			book_failed(core->book, dial.address);
+		if (!dial_tell(core, &dial))
 			return;
-		}
-		strcpy(event->address, dial.address);
-		event->has_expected = dial.has_expected;
-		event->expected = dial.expected;
-		core->dialling++;
 	}
 }
 
 uint64_t dial_deadline_ms(const struct core *core)
 {
-	if (core->ending || core->dialling >= DIALLING_MAX || HASH_COUNT(core->links) >= SESSIONS_MAX)
+	if (!dial_has_room(core))
 		return UINT64_MAX;
 	return book_deadline_ms(core->book, need_of(core));
 }
@@ -140,6 +166,14 @@ void dial_failed(struct core *core, const char *address)
 
 /* ---- told ---- */
 
+static enum address_scope scope_of(const struct link *link)
+{
+	char host[ADDRESS_SIZE_MAX];
+	uint16_t port;
+
+	return address_split(link->address, host, &port) == 0 ? address_scope(host) : ADDRESS_INTERNET;
+}
+
 /* ":port": the host is the one it dialled from. */
 void dial_announced(struct link *link, const char *text, size_t size)
 {
@@ -156,6 +190,8 @@ void dial_announced(struct link *link, const char *text, size_t size)
 			return;
 		address_join(address, host, port);
 	}
+	if (!address_is_tellable(address, scope_of(link)))
+		return;
 	book_add(link->core->book, address, &link->device, BOOK_ANNOUNCED);
 	link->core->stirred = true;
 }
@@ -190,17 +226,10 @@ void dial_told(struct link *link, const struct page *page)
 			continue;
 		memcpy(address, text, size);
 		address[size] = '\0';
-		book_add(core->book, address, &device, BOOK_TOLD);
+		if (address_is_tellable(address, scope_of(link)))
+			book_add(core->book, address, &device, BOOK_TOLD);
 	}
 	core->stirred = true;
-}
-
-static enum address_scope scope_of(const struct link *link)
-{
-	char host[ADDRESS_SIZE_MAX];
-	uint16_t port;
-
-	return address_split(link->address, host, &port) == 0 ? address_scope(host) : ADDRESS_INTERNET;
 }
 
 static int sign_peers(struct link *link, struct page *page, struct bytes *out)

@@ -16,6 +16,26 @@ bool allowance_take(struct allowance *a, uint64_t now_ms, uint64_t cost)
 	return true;
 }
 
+#define DAY_MS UINT64_C(86400000)
+
+bool budget_has(struct budget *b, uint64_t now_ms, uint64_t day)
+{
+	uint64_t back = (now_ms - b->ms) * day / DAY_MS;
+
+	if (back > 0) {
+		b->used -= back < b->used ? back : b->used;
+		b->ms = now_ms;
+	}
+	if (b->used > 2 * day)
+		b->used = 2 * day;
+	return b->used < day;
+}
+
+void budget_spend(struct budget *b, uint64_t cost)
+{
+	b->used += cost;
+}
+
 static int hear_query(struct link *link, const struct packet *packet, const uint8_t *bytes, size_t size)
 {
 	return serve_query(link, &packet->query, bytes, size);
@@ -69,6 +89,8 @@ static const struct {
 	[PACKET_PONG] = { LINK_READY, 8, hear_pong },
 };
 
+#define PEERS_COST 400 /* answered at once, with a signature */
+
 static uint64_t cost_of(const struct packet *packet)
 {
 	uint64_t cost = kinds[packet->kind].cost;
@@ -77,6 +99,8 @@ static uint64_t cost_of(const struct packet *packet)
 		cost += packet->push.record_count;
 	else if (packet->kind == PACKET_NOTE)
 		cost += packet->note.count / 16;
+	else if (packet->kind == PACKET_QUERY && packet->query.field == QUERY_PEERS)
+		cost += PEERS_COST;
 	return cost;
 }
 

@@ -128,12 +128,13 @@ static void release(struct link *link)
 	link->filter_size = 0;
 	free(link->notes);
 	link->notes = NULL;
-	link->note_count = 0;
+	link->note_count = link->note_room = 0;
 	for (struct work *work = link->queries, *next; work; work = next) {
 		next = work->next;
 		work_free(work);
 	}
 	link->queries = NULL;
+	link->core->queries -= link->query_count;
 	link->query_count = 0;
 }
 
@@ -156,6 +157,7 @@ void link_end(struct link *link, int result)
 	release(link);
 	if (link->streaming && stream_push(&link->stream, NULL, 0, true, core->now_ms, &link->out) < 0)
 		link->out.error = 0; /* no room: the peer sees a cut */
+	core->find.stale |= was_ready;
 	if (was_ready) {
 		struct event *event = core_tell(core, EVENT_GONE, link);
 		if (event)
@@ -268,6 +270,7 @@ int link_take(struct link *link, const uint8_t *bytes, size_t size)
 		link->heard_ms = link->core->now_ms;
 		link->received += size;
 		link->core->counts.bytes_in += size;
+		link->core->moved += size;
 		link->core->stirred = true;
 		if (link->in.size == 0) {
 			size_t used = consume(link, bytes, size);
@@ -296,6 +299,7 @@ void link_send(struct link *link, struct bytes *packet, bool bulk)
 			link_close(link, err);
 		else
 			link->queued += packet->size;
+		link->core->moved += packet->size;
 	}
 	bytes_finish(packet);
 }
@@ -398,16 +402,19 @@ uint64_t link_deadline_ms(const struct link *link)
 		deadline = link->page_ms + PAGE_MS_MAX;
 	if (!link->survey.running && link->survey.next_ms < deadline)
 		deadline = link->survey.next_ms;
+	if (meet_may_follow(link) && link->filter_ms < deadline)
+		deadline = link->filter_ms;
+	if (link->core->authors.document_count > 0 && !link->authors_out && link->authors_ms < deadline)
+		deadline = link->authors_ms;
 	return link->core->options.dial && link->peers_ms < deadline ? link->peers_ms : deadline;
 }
 
 size_t link_memory(const struct link *link)
 {
 	size_t size = sizeof(*link) + link->in.capacity + link->out.capacity + link->queued + link->unsent + link->filter_size +
+		      link->note_room * sizeof(link->notes[0]) +
 		      link->survey.message.capacity + rumor_pruned_memory(&link->pruned);
 
-	if (link->notes)
-		size += NOTES_WAITING_MAX * sizeof(link->notes[0]);
 	for (const struct work *work = link->queries; work; work = work->next)
 		size += sizeof(*work) + work->input.capacity;
 	return size;

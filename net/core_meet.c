@@ -4,7 +4,10 @@
 
 #include "core_private.h"
 
+#define FILTER_COST 400  /* of what we may say unasked: twice what it costs the other end, whose clock may be slow */
+#define FILTER_MS 200    /* until it is tried again */
 #define INTRO_RECORDS 64 /* seqs looked through for the signature that covers the first */
+#define INTRO_SIZE_MAX (64 * 1024) /* bytes of them that are kept of a stranger: a record of the largest */
 
 /* ---- ready ---- */
 
@@ -56,7 +59,7 @@ static void become_ready(struct link *link)
 	if (id_equal(&link->device, &link->person))
 		link->intros[1].state = INTRO_DONE;
 	link->follow_due = true;
-	link->peers_ms = core->now_ms;
+	link->peers_ms = link->authors_ms = core->now_ms;
 	survey_start(link, 0);
 	meet_ping(link);
 }
@@ -81,6 +84,7 @@ int meet_ready(struct link *link, const struct packet *packet)
 	struct link *twin = core_find_device(link->core, &link->device, link);
 
 	link->person = packet->ready.person;
+	link->follow_count = packet->ready.follow_count;
 	link->log_count = packet->ready.log_count;
 	if (link->outgoing) {
 		link->worked = true;
@@ -99,6 +103,18 @@ int meet_ready(struct link *link, const struct packet *packet)
 	if (link->state != LINK_CLOSING)
 		become_ready(link);
 	return 0;
+}
+
+struct id meet_person(const struct link *link)
+{
+	const struct depot *depot = link->core->depot;
+	struct head head;
+
+	if (id_is_zero(&link->device))
+		return link->device;
+	if (depot->calls->head(depot->context, &link->device, &head) == 0 && id_equal(&head.person, &link->person))
+		return link->person;
+	return id_equal(&link->device, &link->person) ? link->person : (struct id){ { 0 } };
 }
 
 static int see_receipt(void *visitor, const void *key, size_t key_size, const void *value, size_t value_size)
@@ -136,10 +152,20 @@ static int put_entity(void *visitor, const struct id *entity)
 	return 0;
 }
 
+static int put_author(void *visitor, const struct id *person)
+{
+	struct id id;
+
+	follow_records_of(&id, person);
+	return put_entity(visitor, &id);
+}
+
 static void send_filter(struct link *link)
 {
-	const struct depot *depot = link->core->depot;
-	struct filter filter = { .size = follow_size(link->core->follow_total), .key = link->follow_key };
+	struct core *core = link->core;
+	const struct depot *depot = core->depot;
+	const struct authors *authors = &core->authors;
+	struct filter filter = { .size = follow_size(core->follow_total + authors->document_count), .key = link->follow_key };
 	struct bytes packet;
 
 	link->follow_due = false;
@@ -149,10 +175,14 @@ static void send_filter(struct link *link)
 		return;
 	}
 	depot->calls->each_followed(depot->context, put_entity, &filter);
+	for (size_t i = 0; i < authors->document_count; i++)
+		put_entity(&filter, &authors->documents[i]);
+	authors_each(core, true, put_author, &filter);
 	bytes_init(&packet, PACKET_SIZE_MAX);
 	packet_put_follow(&packet, filter.bits, filter.size);
 	free(filter.bits);
 	link_send(link, &packet, false);
+	link->follow_mark = link->sent - link->unsent + link_waiting(link);
 }
 
 /* ---- introductions ---- */
@@ -173,10 +203,25 @@ static void ask_intro(struct link *link, struct intro *intro)
 	link_send(link, &packet, false);
 }
 
+/* On a line that stands one waits, not many: they would come all at once. */
+bool meet_may_follow(const struct link *link)
+{
+	return link->follow_due && link->sent - link->unsent >= link->follow_mark;
+}
+
 void meet_pump(struct link *link)
 {
-	if (link->follow_due)
-		send_filter(link);
+	if (meet_may_follow(link) && link->filter_ms <= link->core->now_ms) {
+		if (!allowance_take(&link->said, link->core->now_ms, FILTER_COST)) {
+			link->filter_ms = link->core->now_ms + FILTER_MS;
+		} else {
+			send_filter(link);
+			if (link->filter_late) /* what was new meanwhile was not told */
+				survey_start(link, 0);
+			link->filter_late = false;
+		}
+	}
+	link->filter_late |= link->follow_due;
 	for (unsigned i = 0; i < 2 && link->state == LINK_READY; i++)
 		if (link->intros[i].state == INTRO_WANTED || link->intros[i].state == INTRO_LONGER)
 			ask_intro(link, &link->intros[i]);
@@ -203,6 +248,26 @@ static size_t count_signed(const struct page *page)
 			return count;
 	}
 	return 0;
+}
+
+/* Of who is not followed: what strangers can make us keep has its bounds. */
+static bool may_introduce(struct link *link, const struct id *device, const struct page *page, size_t count)
+{
+	struct core *core = link->core;
+	const struct depot *depot = core->depot;
+	struct cbor_reader items = page->items;
+	size_t left = page->item_count, size = 0;
+	struct record_item item;
+
+	if (depot->calls->follows(depot->context, device))
+		return true;
+	while (count-- > 0 && packet_next_record(&items, &left, &item))
+		size += item.size;
+	if (size > INTRO_SIZE_MAX || !budget_has(&core->strangers, core->now_ms, STRANGERS_DAY) ||
+	    (!link->outgoing && core->strangers.used >= STRANGERS_DAY / 2))
+		return false;
+	budget_spend(&core->strangers, 1);
+	return true;
 }
 
 static int send_intro_work(struct link *link, const struct id *device, const struct page *page, size_t count)
@@ -240,9 +305,9 @@ void meet_intro(struct link *link, const struct ask *ask, const struct page *pag
 	if (!intro)
 		return;
 	intro->state = INTRO_DONE;
-	if (count > 0)
+	if (count > 0 && may_introduce(link, &ask->device, page, count))
 		send_intro_work(link, &ask->device, page, count);
-	else if (page && page->item_count > 0 && !ask->number)
+	else if (count == 0 && page && page->item_count > 0 && !ask->number)
 		intro->state = INTRO_LONGER;
 }
 

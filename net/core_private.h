@@ -14,6 +14,8 @@
  *   core_spread.c  new records to peers: push, note, graft, prune
  *   core_push.c    pushes that came
  *   core_dial.c    addresses: dialling, telling
+ *   core_find.c    who else follows what we follow
+ *   core_authors.c who writes the documents that are followed
  *   core_view.c    what people see
  *
  * Inputs change state and mark the core stirred; what follows from it is done once a turn, by core_turn().
@@ -44,12 +46,14 @@
 #define ASKS_MAX (2 * QUERIES_MAX) /* unanswered, and pages under check */
 #define NOTES_WAITING_MAX 1024    /* of one peer; the oldest is lost first, AGAIN_MS mends it */
 #define NOTES_PACKET_MAX 1024     /* heads of one packet */
+#define RANGED_MS 2000            /* after its last ranges a peer notes what they showed that we lack */
 #define HELD_MAX 4                /* pushes of one peer whose pieces wait for their records */
 #define HELD_SIZE_MAX (128 * 1024) /* bytes of pieces of one push: we send half of it */
 #define PUSH_PIECES_SIZE (64 * 1024) /* bytes of pieces sent along */
 #define PUSH_RECORDS_SIZE (256 * 1024) /* bytes of records sent outright; longer chains are noted */
 #define STRANGE_RECORDS_MAX 1024  /* of a log that a peer calls a followed person's and the person does not: an admission may come late */
 #define WANTS_MAX 1024
+#define DOCUMENTS_MAX 256         /* followed whoever writes them */
 
 struct parcel { /* a packet that waits to be sent */
 	struct parcel *next;
@@ -69,13 +73,13 @@ enum link_state {
 	LINK_CLOSING,  /* until core_closed(): what waits may still be sent */
 };
 
-enum ask_kind { ASK_NOTHING, ASK_INTRO, ASK_HEADS, ASK_RECORDS, ASK_PIECES, ASK_PEERS };
+enum ask_kind { ASK_NOTHING, ASK_INTRO, ASK_HEADS, ASK_RECORDS, ASK_PIECES, ASK_PEERS, ASK_AUTHORS };
 struct ask {
 	enum ask_kind kind;
 	uint64_t nonce;
 	uint64_t number;   /* records, pieces: chase.h's, fetch.h's; heads: the survey's round; intro: 1 is the longer one */
 	uint64_t asked_ms;
-	struct id device;  /* intro */
+	struct id device;  /* intro; authors: the document */
 	bool came;         /* its page is under check */
 };
 
@@ -112,9 +116,11 @@ struct link {
 	bool outgoing, known;       /* known: followed, or there is a receipt */
 	bool worked;                /* outgoing: the server proved that it has the keys */
 	bool apart;                 /* closed for a reason that stays: do not dial soon */
+	bool scout;                 /* dialled to see whether it follows whom nobody here does; not judged yet */
+	bool needed, shares, holds; /* as of the last look: few others have what it has; it follows whom we follow */
 	char address[ADDRESS_SIZE_MAX];
-	struct id device, person, cb;
-	uint64_t log_count;         /* as it says */
+	struct id device, person, cb; /* person: as it says */
+	uint64_t follow_count, log_count; /* as it says */
 	uint32_t effort;
 
 	struct handshake *handshake; /* GREETING */
@@ -136,19 +142,30 @@ struct link {
 	uint64_t nonce;              /* of the newest query */
 
 	struct ask asks[ASKS_MAX];
+	unsigned ask_count;          /* of them unanswered */
 	struct survey survey;
+	uint8_t told[NOTES_MAX / 8]; /* bit i: it has something of core->followed[i] */
 	struct intro intros[2];
 	uint64_t peers_ms;           /* when to ask for peers */
+	uint64_t authors_ms, authors_asked_ms; /* when to ask for authors; when that was done last */
+	size_t author_at;            /* of core->authors.documents: the next */
+	bool authors_out;            /* one is asked for */
+	unsigned false_authors;      /* it told of, and they were none */
+	uint8_t told_documents[DOCUMENTS_MAX / 8]; /* bit i: it knows authors of core->authors.documents[i] */
 	struct work *queries;        /* of the peer, oldest first */
 	unsigned query_count, answering;
 
 	uint8_t *filter;             /* whom the peer follows */
 	size_t filter_size;
 	uint8_t follow_key[FOLLOW_KEY_SIZE];
-	bool follow_due;             /* ours is to be sent */
+	bool follow_due;             /* ours is to be sent, */
+	bool filter_late;            /* heads were asked for before it went out */
+	uint64_t filter_ms;          /* not before, */
+	uint64_t follow_mark;        /* nor before so many bytes are sent: the last one is among them */
 	struct rumor_pruned pruned;
+	uint64_t ranged_ms;          /* the peer asked by ranges last; 0: never */
 	struct head *notes;          /* waiting; NOTES_WAITING_MAX */
-	size_t note_count;
+	size_t note_count, note_room;
 	struct allowance heard, said; /* of what is unasked */
 
 	struct receipts receipts;
@@ -166,6 +183,7 @@ struct job { /* what a work of records or pieces is for */
 	struct id device;
 	bool pushed, was_here, was_forked;
 	uint64_t before;          /* TAKE: seq of the head, if was_here */
+	struct id before_record;
 	bool spread;              /* PIECES: of a push: these records go on to others then */
 	uint64_t from, to;
 	UT_hash_handle hh;
@@ -185,6 +203,39 @@ struct want {
 	uint64_t token, until_ms;
 };
 
+struct author { /* of a document that is followed; not followed himself */
+	struct id person, document;
+	bool sure;         /* else a peer said so */
+	uint64_t session, round, since_ms; /* which peer, during which of its surveys, and when */
+	UT_hash_handle hh;
+};
+#define FALSE_KEPT 1024 /* who was said to be an author and was none: not tried again */
+struct authors {
+	struct id documents[DOCUMENTS_MAX]; /* sorted */
+	size_t document_count, guess_count; /* guesses: not sure */
+	struct author *by_person;
+	struct wrong {
+		struct id person, document;
+	} *wrong;            /* a ring of FALSE_KEPT; NULL: none yet */
+	unsigned wrong_at;
+};
+
+#define STRANGERS_DAY 1024     /* logs of strangers begun, so that they have a name; half of them only by those whom we dialled */
+#define STRANGE_DAY 65536      /* records of devices that others say are those of somebody followed */
+#define AUTHORS_DAY 262144     /* records of authors of documents followed */
+struct budget { /* of a day, refilled all the time */
+	uint64_t used, ms;
+};
+
+#define FIND_SCOUTS 2 /* at a time */
+struct find {
+	bool stale;                /* sessions or those followed are others than at the last look */
+	uint64_t look_ms, next_ms; /* not before: the next look; the next scout */
+	uint64_t wait_ms, quick_ms; /* wait_ms begins anew not before quick_ms */
+	size_t missed;             /* followed, and no session follows them and has something of them */
+	char scouting[FIND_SCOUTS][ADDRESS_SIZE_MAX]; /* being dialled */
+};
+
 struct core {
 	struct core_options options;
 	const struct depot *depot;
@@ -196,7 +247,9 @@ struct core {
 	struct link *links;
 	uint64_t last_session, last_token;
 	unsigned half_open, dialling, wanted; /* wanted: remembered at the start, of those followed */
-	size_t links_memory;         /* as of this turn */
+	size_t links_memory;         /* as of the last count */
+	size_t moved;                /* bytes since then */
+	unsigned queries;            /* of all peers, waiting */
 	unsigned answering;          /* pages under way, of all sessions */
 	uint64_t served_last;        /* session that a page was begun for last */
 
@@ -207,6 +260,9 @@ struct core {
 	struct bytes packet;         /* the one under way */
 
 	struct book *book;
+	struct find find;
+	struct authors authors;
+	struct budget strangers, strange, author_records;
 	struct rumor *rumor;
 	struct chase *chase;
 	struct fetch *fetch;
@@ -214,13 +270,14 @@ struct core {
 	struct want *wants;
 	size_t want_count;
 
-	struct id *followed;         /* NULL if over NOTES_MAX */
+	struct id *followed;         /* sorted; NULL if over NOTES_MAX */
 	size_t followed_count;
 	uint64_t follow_total;
 
 	bool appended, syncing, sync_again;
 	bool has_own;
 	uint64_t own_seq;            /* durable and told to peers */
+	struct id own_record;        /* its id: a forked log may go on from a lower seq */
 	bool own_known;              /* was told by event */
 
 	bool missing_stale, missing_done; /* there may be new ones; the cursor came to the end */
@@ -270,10 +327,13 @@ void greet_solved(struct link *link, struct work *work);
 /* core_hear.c: 0, or the link is closing */
 int hear_packet(struct link *link, const uint8_t *bytes, size_t size);
 bool allowance_take(struct allowance *a, uint64_t now_ms, uint64_t cost);
+bool budget_has(struct budget *b, uint64_t now_ms, uint64_t day);
+void budget_spend(struct budget *b, uint64_t cost);
 
 /* core_meet.c */
 void meet_begin(struct link *link); /* sends READY */
 int meet_ready(struct link *link, const struct packet *packet);
+bool meet_may_follow(const struct link *link);
 void meet_pump(struct link *link);  /* follow filter, introductions */
 void meet_intro(struct link *link, const struct ask *ask, const struct page *page);
 void meet_thank(struct link *link);
@@ -281,6 +341,7 @@ int meet_thanks(struct link *link, const struct packet *packet);
 int meet_welcome(struct link *link, const struct packet *packet);
 void meet_ping(struct link *link);
 int meet_pong(struct link *link, const struct packet *packet);
+struct id meet_person(const struct link *link); /* it speaks for, if that is so; zero: nobody is known to */
 bool meet_is_known(struct core *core, const struct id *device);
 
 /* core_ask.c */
@@ -308,7 +369,7 @@ int survey_follows(struct core *core); /* reads the list anew. -ENOMEM */
 void survey_unfollow(struct core *core, const struct id *before, size_t count);
 
 /* core_pull.c */
-bool pull_follows(struct core *core, const struct head *head);
+bool pull_follows(struct core *core, const struct head *head); /* is this log wanted, and may more of it be taken now? */
 void pull_records(struct core *core); /* makes works of takes */
 void pull_taken(struct core *core, const struct job *job, const struct work *work);
 void pull_page(struct link *link, const struct ask *ask, const struct page *page, struct work *work);
@@ -334,8 +395,27 @@ void spread_due(struct core *core);  /* notes that nothing came of */
 void spread_own(struct core *core);  /* appended, synced */
 void spread_synced(struct core *core, struct work *work);
 
+/* core_authors.c */
+void authors_refresh(struct core *core); /* which documents are followed, and by the depot who writes them */
+void authors_finish(struct core *core);
+bool authors_has(const struct core *core, const struct id *person);     /* its logs are wanted */
+bool authors_is_sure(const struct core *core, const struct id *person);
+int authors_each(struct core *core, bool sure, int (*visit)(void *visitor, const struct id *person), void *visitor);
+bool authors_ask(struct link *link);
+void authors_take(struct link *link, const struct ask *ask, const struct page *page);
+void authors_hint(struct link *link); /* the peer has news of somebody unknown */
+void authors_see(struct core *core, const struct id *person, const struct record_item *item); /* a record came */
+bool authors_document(const struct record_item *item, struct id *out); /* of which document is it a version? False: of none */
+void authors_surveyed(struct link *link);
+void authors_tick(struct core *core);
+uint64_t authors_deadline_ms(const struct core *core);
+size_t authors_memory(const struct core *core);
+
 /* core_push.c */
 int push_take(struct link *link, const struct packet *packet, const uint8_t *bytes, size_t size);
+/* Whose log it is that this record begins or goes on with. False: it is no record. */
+bool push_person(struct core *core, const struct record_item *first, struct head *out_here, bool *out_is_here,
+		 uint64_t *out_seq);
 void push_taken(struct core *core, const struct job *job, bool taken); /* its records were, or not: its pieces */
 void push_prune(struct link *link, const struct id *device); /* we have this log from another */
 void push_gone(struct link *link);
@@ -351,5 +431,15 @@ void dial_worked(struct link *link);
 void dial_ended(struct link *link);
 void dial_failed(struct core *core, const char *address);
 void dial_announced(struct link *link, const char *address, size_t size);
+bool dial_has_room(const struct core *core);
+bool dial_tell(struct core *core, const struct book_dial *dial); /* false: no memory, it counts as failed */
+
+/* core_find.c */
+void find_pump(struct core *core);
+uint64_t find_deadline_ms(const struct core *core);
+void find_told(struct link *link, const struct id *person); /* the peer has something of theirs */
+void find_told_document(struct link *link, const struct id *document, bool any);
+bool find_has_told(const struct link *link, const struct id *person);
+bool find_dialled(struct core *core, const char *address);  /* a dial is over: was it a scout's? */
 
 #endif

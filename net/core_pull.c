@@ -12,16 +12,79 @@
 #define BACKLOG_MAX 4096    /* pieces held of older versions, so that there is room for new ones */
 #define WANT_PIECES_MAX 1024 /* of one version asked for at a time */
 
-bool pull_follows(struct core *core, const struct head *head)
+enum right { RIGHT_NONE, RIGHT_FOLLOWED, RIGHT_AUTHOR };
+
+static enum right right_of_person(const struct core *core, const struct id *person)
+{
+	const struct depot *depot = core->depot;
+
+	if (depot->calls->follows(depot->context, person))
+		return RIGHT_FOLLOWED;
+	return authors_has(core, person) ? RIGHT_AUTHOR : RIGHT_NONE;
+}
+
+/* By what is here, whatever peers say. */
+static enum right right_of_log(const struct core *core, const struct id *device)
 {
 	const struct depot *depot = core->depot;
 	struct head here;
 
-	if (!depot->calls->follows(depot->context, &head->person))
-		return false;
+	return right_of_person(core, depot->calls->head(depot->context, device, &here) == 0 ? &here.person : device);
+}
+
+static bool has_budget(struct core *core, enum right right)
+{
+	switch (right) {
+	case RIGHT_FOLLOWED:
+		return true;
+	case RIGHT_AUTHOR:
+		return budget_has(&core->author_records, core->now_ms, AUTHORS_DAY);
+	case RIGHT_NONE:
+		return budget_has(&core->strange, core->now_ms, STRANGE_DAY);
+	}
+	return false;
+}
+
+bool pull_follows(struct core *core, const struct head *head)
+{
+	const struct depot *depot = core->depot;
+	enum right right = right_of_log(core, &head->device);
+	struct head here;
+
+	if (right != RIGHT_NONE)
+		return has_budget(core, right);
+	right = right_of_person(core, &head->person);
+	if (right != RIGHT_NONE && depot->calls->has_admitted(depot->context, &head->person, &head->device))
+		return has_budget(core, right);
 	/* What a peer says of whose device it is is not always so. */
-	return depot->calls->head(depot->context, &head->device, &here) < 0 ||
-	       depot->calls->follows(depot->context, &here.person) || here.records < STRANGE_RECORDS_MAX;
+	if (right == RIGHT_NONE || !has_budget(core, RIGHT_NONE))
+		return false;
+	return depot->calls->head(depot->context, &head->device, &here) < 0 || here.records < STRANGE_RECORDS_MAX;
+}
+
+/* Of a log that begins with it: the first record tells whose it is, if he has admitted it. */
+static bool may_take(struct core *core, const struct chase_take *t)
+{
+	const struct depot *depot = core->depot;
+	struct head head;
+	uint64_t seq;
+	bool is_here;
+
+	if (has_budget(core, right_of_log(core, &t->device)))
+		return true;
+	return push_person(core, &t->records[0], &head, &is_here, &seq) && !is_here &&
+	       depot->calls->has_admitted(depot->context, &head.person, &t->device) &&
+	       has_budget(core, right_of_person(core, &head.person));
+}
+
+static void charge(struct core *core, const struct id *device, uint64_t count)
+{
+	enum right right = right_of_log(core, device);
+
+	if (right == RIGHT_AUTHOR)
+		budget_spend(&core->author_records, count);
+	else if (right == RIGHT_NONE)
+		budget_spend(&core->strange, count);
 }
 
 /* ---- records ---- */
@@ -39,6 +102,8 @@ static bool take(struct core *core, struct chase_take *t)
 	}
 	job->was_here = depot->calls->head(depot->context, &t->device, &head) == 0;
 	job->before = job->was_here ? head.seq : 0;
+	if (job->was_here)
+		job->before_record = head.record;
 	job->was_forked = job->was_here && head.records > head.seq + 1;
 	job->session = work->session = t->session;
 	job->number = t->number;
@@ -57,11 +122,14 @@ void pull_records(struct core *core)
 	struct chase_take t;
 
 	while (chase_next_take(core->chase, &t)) {
-		if (take(core, &t))
+		bool may = may_take(core, &t);
+		if (may && take(core, &t))
 			continue;
 		struct head head;
 		bool here = depot->calls->head(depot->context, &t.device, &head) == 0;
-		chase_taken(core->chase, t.number, -ENOMEM, here ? &head : NULL, core->now_ms);
+		chase_taken(core->chase, t.number, may ? -ENOMEM : 0, here ? &head : NULL, core->now_ms);
+		if (!may)
+			chase_forget(core->chase, &t.device); /* asked for again when there is an allowance for it */
 		chase_take_finish(&t);
 	}
 }
@@ -140,8 +208,10 @@ static void took_new(struct core *core, struct link *link, const struct job *job
 	rumor_came(core->rumor, &job->device, head->seq);
 	if (!job->was_forked && head->records > head->seq + 1)
 		tell_fork(core, job);
-	if (id_equal(&job->device, &core->depot->key->public))
+	if (id_equal(&job->device, &core->depot->key->public)) {
 		core->own_seq = head->seq;
+		core->own_record = head->record;
+	}
 }
 
 /* Passed on: what came by push goes on by push (with its pieces, once they are here), the rest is noted. */
@@ -149,7 +219,7 @@ static void pass_on(struct core *core, const struct job *job, const struct head 
 {
 	if (job->pushed)
 		push_taken(core, job, is_new);
-	else if (is_new && (!job->was_here || head->seq > job->before) && pull_follows(core, head))
+	else if (is_new && (!job->was_here || !id_equal(&head->record, &job->before_record)) && pull_follows(core, head))
 		spread_log(core, &job->device, job->was_here ? job->before + 1 : 0, head->seq, job->session, false);
 }
 
@@ -161,6 +231,8 @@ static void see_statements(struct core *core, const struct work *work, const str
 		uint64_t field = field_of(&work->records[i]);
 		if (field == FIELD_ADMIT)
 			took_admission(core, &work->records[i]);
+		else if (field == FIELD_VERSION)
+			authors_see(core, &head->person, &work->records[i]);
 		follows |= field == FIELD_ADMIT || field == FIELD_SUBSCRIBE;
 	}
 	/* Another device of our person has said whom we follow. */
@@ -181,6 +253,8 @@ void pull_taken(struct core *core, const struct job *job, const struct work *wor
 		chase_taken(core->chase, job->number, result, here ? &head : NULL, core->now_ms);
 	else if (is_new)
 		chase_own(core->chase, &head);
+	if (is_new && job->kind == JOB_TAKE)
+		charge(core, &job->device, (uint64_t)result);
 	if (is_new) {
 		took_new(core, link, job, &head, result);
 		see_statements(core, work, &head);
@@ -308,6 +382,15 @@ void pull_pieces_done(struct core *core, const struct job *job, const struct wor
 
 /* ---- which pieces ---- */
 
+/* Else all that the last scan found has come: the next one has less to look at. */
+static bool holds_any(const struct core *core)
+{
+	struct fetch_counts counts;
+
+	fetch_count(core->fetch, &counts);
+	return counts.pieces > 0;
+}
+
 /* A scan that found much is not begun anew soon: its cost stays a small part of the time. */
 static void begin_scan(struct core *core)
 {
@@ -366,7 +449,7 @@ void pull_missing(struct core *core)
 	struct depot_piece pieces[SCAN_COUNT];
 
 	ask_absent(core);
-	if (core->missing_stale && core->now_ms >= core->missing_ms)
+	if (core->missing_stale && (core->now_ms >= core->missing_ms || !holds_any(core)))
 		begin_scan(core);
 	for (size_t seen = 0; !core->missing_done && seen < SCAN_TURN_MAX;) {
 		size_t room = scan_room(core);

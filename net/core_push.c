@@ -16,8 +16,8 @@ void push_prune(struct link *link, const struct id *device)
 }
 
 /* Whose log it is: as the depot says, else as the first record itself does. False: it is none. */
-static bool find_person(struct core *core, const struct record_item *first, struct head *out_here, bool *out_is_here,
-			uint64_t *out_seq)
+bool push_person(struct core *core, const struct record_item *first, struct head *out_here, bool *out_is_here,
+		 uint64_t *out_seq)
 {
 	const struct depot *depot = core->depot;
 	struct record *record = record_new();
@@ -89,11 +89,12 @@ static int take_push(struct link *link, const struct packet *packet, const struc
 	uint64_t first;
 	bool is_here;
 
-	if (!find_person(core, &records[0], &here, &is_here, &first)) {
+	if (!push_person(core, &records[0], &here, &is_here, &first)) {
 		link_offend(link, OFFENCE_MALFORMED);
 		return -EBADMSG;
 	}
 	int err = 1;
+	find_told(link, &here.person);
 	if (pull_follows(core, &here))
 		err = chase_push(core->chase, link->session, &here.device, is_here ? &here : NULL, records, count);
 	if (err == -EBADMSG || err == -EPROTO) {
@@ -101,7 +102,9 @@ static int take_push(struct link *link, const struct packet *packet, const struc
 		return err;
 	}
 	if (err == 0) {
-		hold(link, packet, &here.device, first + count - 1, bytes, size);
+		/* Of other authors the depot says which pieces are wanted. */
+		if (!authors_has(core, &here.person))
+			hold(link, packet, &here.device, first + count - 1, bytes, size);
 		core->synced = false;
 	} else if (err == 1) {
 		push_prune(link, &here.device);

@@ -24,6 +24,7 @@ static int keep_query(struct link *link, const uint8_t *bytes, size_t size)
 	work->query = packet.query;
 	LL_APPEND(link->queries, work);
 	link->query_count++;
+	core->queries++;
 	return 0;
 }
 
@@ -36,6 +37,8 @@ int serve_query(struct link *link, const struct query *query, const uint8_t *byt
 		link_offend(link, OFFENCE_FLOOD);
 		return -EPROTO;
 	}
+	if (query->field == QUERY_HEADS && query->mode == HEADS_RANGES)
+		link->ranged_ms = core->now_ms;
 	int err = query->field == QUERY_PEERS ? dial_answer(link, query) : keep_query(link, bytes, size);
 	if (err < 0)
 		link_close(link, err);
@@ -76,6 +79,7 @@ static void answer_next(struct link *link)
 		work->next = NULL;
 		work->time_ms = clock_time_ms(core->clock);
 		link->query_count--;
+		core->queries--;
 		link->answering++;
 		core->answering++;
 		core->served_last = link->session;
@@ -89,6 +93,8 @@ void serve_pump(struct core *core)
 	struct link *link, *next;
 	uint64_t last = core->served_last;
 
+	if (core->queries == 0)
+		return;
 	HASH_ITER(hh, core->links, link, next)
 		if (link->session > last)
 			answer_next(link);

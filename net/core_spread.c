@@ -109,12 +109,21 @@ static int make_push(struct core *core, const struct head *head, uint64_t from, 
 
 /* ---- to whom ---- */
 
+/* Most peers are behind with a log or two: room for all that may wait is 120 KiB. */
+static int grow_notes(struct link *link)
+{
+	size_t room = link->note_room ? 4 * link->note_room : 4;
+	struct head *notes = realloc(link->notes, room * sizeof(notes[0]));
+
+	if (!notes)
+		return -ENOMEM;
+	link->notes = notes;
+	link->note_room = room;
+	return 0;
+}
+
 void spread_to_note(struct link *link, const struct head *head)
 {
-	if (!link->notes)
-		link->notes = calloc(NOTES_WAITING_MAX, sizeof(link->notes[0]));
-	if (!link->notes)
-		return;
 	for (size_t i = 0; i < link->note_count; i++)
 		if (id_equal(&link->notes[i].device, &head->device)) {
 			link->notes[i] = *head;
@@ -122,6 +131,8 @@ void spread_to_note(struct link *link, const struct head *head)
 		}
 	if (link->note_count == NOTES_WAITING_MAX)
 		memmove(&link->notes[0], &link->notes[1], --link->note_count * sizeof(link->notes[0]));
+	if (link->note_count == link->note_room && grow_notes(link) < 0)
+		return;
 	link->notes[link->note_count++] = *head;
 	link->core->stirred = true;
 }
@@ -138,6 +149,7 @@ void spread_pump(struct link *link)
 	link->note_count = 0;
 	free(link->notes);
 	link->notes = NULL;
+	link->note_room = 0;
 	link_send(link, &packet, false);
 }
 
@@ -155,6 +167,60 @@ static void send_copy(struct link *link, const struct bytes *packet)
 	bytes_put(&copy, packet->data, packet->size);
 	link_send(link, &copy, false);
 	link->core->counts.pushes_out++;
+}
+
+/* ---- who wants it otherwise: authors of documents that they follow, documents themselves ---- */
+
+struct documents { /* of which new records are versions */
+	struct id items[PUSH_RECORDS_MAX];
+	size_t count;
+};
+
+static int list_document(void *visitor, uint64_t seq, const struct record_item *item)
+{
+	struct documents *d = visitor;
+	struct id id;
+
+	if (d->count == PUSH_RECORDS_MAX || !authors_document(item, &id))
+		return 0;
+	if (d->count == 0 || !id_equal(&d->items[d->count - 1], &id))
+		d->items[d->count++] = id;
+	return 0;
+}
+
+static bool wants_records(const struct link *link, const struct id *records_of, const struct documents *documents)
+{
+	if (spread_wants(link, records_of))
+		return true;
+	for (size_t i = 0; i < documents->count; i++)
+		if (spread_wants(link, &documents->items[i]))
+			return true;
+	return false;
+}
+
+/* They hear of it by note: of its pieces they want but some. */
+static void spread_to_readers(struct core *core, const struct head *head, uint64_t from, uint64_t from_session)
+{
+	const struct depot *depot = core->depot;
+	struct documents documents = { .count = 0 };
+	struct link *link, *next;
+	struct id records_of;
+	bool looked = false;
+
+	follow_records_of(&records_of, &head->person);
+	HASH_ITER(hh, core->links, link, next) {
+		if (link->state != LINK_READY || link->session == from_session || link->filter_size == 0 ||
+		    spread_wants(link, &head->person))
+			continue;
+		/* Of a long run the newest ones. */
+		if (!looked)
+			depot->calls->each_record(depot->context, &head->device,
+						  head->seq - from < PUSH_RECORDS_MAX ? from : head->seq - PUSH_RECORDS_MAX + 1,
+						  head->seq, list_document, &documents);
+		looked = true;
+		if (wants_records(link, &records_of, &documents))
+			spread_to_note(link, head);
+	}
 }
 
 void spread_log(struct core *core, const struct id *device, uint64_t from, uint64_t to, uint64_t from_session, bool eagerly)
@@ -179,6 +245,8 @@ void spread_log(struct core *core, const struct id *device, uint64_t from, uint6
 			spread_to_note(link, &head);
 	}
 	bytes_finish(&packet);
+	if (from <= head.seq)
+		spread_to_readers(core, &head, from, from_session);
 }
 
 /* ---- own records ---- */
@@ -204,11 +272,13 @@ void spread_synced(struct core *core, struct work *work)
 	core->syncing = false;
 	if (work->result < 0 || depot->calls->head(depot->context, device, &head) < 0)
 		return;
-	if (core->has_own && head.seq <= core->own_seq)
+	if (core->has_own && id_equal(&head.record, &core->own_record))
 		return;
+	/* After a `branch` it may go on from a lower seq: then it is noted only. */
 	uint64_t from = core->has_own ? core->own_seq + 1 : 0;
 	core->has_own = true;
 	core->own_seq = head.seq;
+	core->own_record = head.record;
 	spread_log(core, device, from, head.seq, 0, true);
 	chase_own(core->chase, &head);
 }
@@ -223,20 +293,30 @@ static void take_note(struct link *link, struct head *noted)
 
 	if (depot->calls->head(depot->context, &noted->device, &here) < 0) {
 		noted->person = noted->device;
-		if (depot->calls->follows(depot->context, &noted->device)) {
+		if (depot->calls->follows(depot->context, &noted->device) || authors_has(core, &noted->device)) {
 			survey_told(link, noted);
 			return;
 		}
+		authors_hint(link);
 		link->survey.forced = true; /* whose log it is, its heads tell */
 		survey_start(link, link->survey.complete ? AGAIN_SOON_MS / 10 : 0);
 		return;
 	}
 	bool is_own = id_equal(&noted->device, &depot->key->public);
-	if ((!is_own && !pull_follows(core, &here)) || noted->seq < here.seq ||
-	    (noted->seq == here.seq && id_equal(&noted->record, &here.record)))
+	if (!is_own && !depot->calls->follows(depot->context, &here.person) && !authors_has(core, &here.person))
+		authors_hint(link);
+	if ((!is_own && !pull_follows(core, &here)) || id_equal(&noted->record, &here.record))
 		return;
 	noted->person = here.person;
-	if (is_own || noted->seq == here.seq || noted->seq - here.seq > PUSH_RECORDS_MAX)
+	if (noted->seq < here.seq) {
+		if (here.records > here.seq + 1) /* of a fork: it may go on from the side that was kept */
+			survey_told(link, noted);
+		return;
+	}
+	find_told(link, &here.person);
+	/* What ranges showed comes by no push: no need to wait for it. */
+	bool ranged = link->ranged_ms && core->now_ms - link->ranged_ms < RANGED_MS;
+	if (is_own || ranged || noted->seq == here.seq || noted->seq - here.seq > PUSH_RECORDS_MAX)
 		survey_told(link, noted);
 	else
 		rumor_noted(core->rumor, noted, link->session, core->now_ms);
@@ -251,6 +331,10 @@ int spread_note(struct link *link, const struct packet *packet)
 
 	while (link->state == LINK_READY && packet_next_note(&list, &left, &noted))
 		take_note(link, &noted);
+	if (link->state == LINK_READY && packet->note.count >= NOTES_WAITING_MAX) {
+		link->survey.forced = true; /* it had more to note than it could keep */
+		survey_start(link, AGAIN_SOON_MS / 10);
+	}
 	return 0;
 }
 
@@ -320,5 +404,6 @@ int spread_filter(struct link *link, const struct packet *packet)
 	free(link->filter);
 	link->filter = filter;
 	link->filter_size = packet->follow.size;
+	link->core->find.stale = true;
 	return 0;
 }

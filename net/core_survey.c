@@ -14,9 +14,14 @@ static int append_entity(void *visitor, const struct id *entity)
 {
 	struct core *core = visitor;
 
-	if (core->followed_count < NOTES_MAX)
+	if (core->followed_count < core->follow_total)
 		core->followed[core->followed_count++] = *entity;
 	return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	return id_compare(a, b);
 }
 
 int survey_follows(struct core *core)
@@ -24,7 +29,7 @@ int survey_follows(struct core *core)
 	const struct depot *depot = core->depot;
 	struct id *list = NULL;
 
-	core->follow_total = depot->calls->follow_count(depot->context);
+	core->follow_total = depot->calls->follow_count(depot->context) + HASH_COUNT(core->authors.by_person);
 	if (core->follow_total <= NOTES_MAX) {
 		list = calloc(core->follow_total + 1, sizeof(*list));
 		if (!list)
@@ -34,9 +39,9 @@ int survey_follows(struct core *core)
 	core->followed = list;
 	core->followed_count = 0;
 	if (list) {
-		/* The count may have moved since: no more than there is room for. */
-		core->follow_total = core->follow_total ? core->follow_total : 1;
 		depot->calls->each_followed(depot->context, append_entity, core);
+		authors_each(core, false, append_entity, core);
+		qsort(list, core->followed_count, sizeof(*list), compare_ids);
 	}
 	return 0;
 }
@@ -54,7 +59,7 @@ void survey_unfollow(struct core *core, const struct id *before, size_t count)
 	const struct depot *depot = core->depot;
 
 	for (size_t i = 0; i < count; i++)
-		if (!depot->calls->follows(depot->context, &before[i]))
+		if (!depot->calls->follows(depot->context, &before[i]) && !authors_has(core, &before[i]))
 			depot->calls->each_head_of(depot->context, &before[i], forget_log, core);
 }
 
@@ -86,9 +91,11 @@ static void finish(struct link *link)
 {
 	survey_stop(link);
 	link->survey.complete = true;
+	link->core->find.stale = true;
 	link->survey.forced = false;
 	survey_start(link, AGAIN_MS);
 	link->core->stirred = true;
+	authors_surveyed(link);
 	survey_own(link);
 }
 
@@ -112,13 +119,12 @@ static int make_set(struct link *link)
 	const struct depot *depot = link->core->depot;
 	struct survey *s = &link->survey;
 	struct heads heads = { .room = depot->calls->log_count(depot->context) + 1 };
-	struct id first = { { 0 } };
 	uint8_t key[16];
 
 	heads.items = calloc(heads.room, sizeof(heads.items[0]));
 	if (!heads.items)
 		return -ENOMEM;
-	depot->calls->each_head(depot->context, &first, append_head, &heads);
+	depot->calls->every_head(depot->context, append_head, &heads);
 	reconcile_key(key, &link->cb);
 	s->set = reconcile_set_new(heads.items, heads.count, key);
 	free(heads.items);
@@ -140,6 +146,14 @@ static int begin_ranges(struct link *link)
 	return err;
 }
 
+/* Has the client many logs to ask for, of one who has many? */
+static bool peer_reconciles(const struct link *link)
+{
+	const struct depot *depot = link->core->depot;
+
+	return link->follow_count > NOTES_MAX && depot->calls->log_count(depot->context) > NOTES_MAX;
+}
+
 /* False: not now. */
 static bool begin(struct link *link)
 {
@@ -153,8 +167,8 @@ static bool begin(struct link *link)
 		s->mode = SURVEY_OF;
 	} else if (link->log_count <= NOTES_MAX) {
 		s->mode = SURVEY_ALL;
-	} else if (!link->outgoing && !s->forced) {
-		s->next_ms = core->now_ms + AGAIN_MS; /* the client reconciles, and notes what we lack */
+	} else if (!link->outgoing && !s->forced && peer_reconciles(link)) {
+		s->next_ms = core->now_ms + AGAIN_MS; /* and notes what we lack */
 		s->complete = true;
 		return false;
 	} else if (core->reconciling >= RECONCILING_MAX) {
@@ -261,6 +275,7 @@ void survey_told(struct link *link, const struct head *head)
 
 	if (!is_own && !pull_follows(core, head))
 		return;
+	find_told(link, &head->person);
 	if (is_own)
 		know_own(link, head);
 	int here = depot->calls->head(depot->context, &head->device, &own);

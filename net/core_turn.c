@@ -2,6 +2,8 @@
 
 #include "core_private.h"
 
+#define MOVED_MAX (64 * 1024) /* bytes into links and to them until it is counted anew what they hold: little beside LINKS_MEMORY_MAX */
+
 /* Sessions are full: of those who are known well one more, instead of the newest who is not. */
 static bool make_room(struct core *core, const struct link *newcomer)
 {
@@ -92,6 +94,9 @@ static void bound_memory(struct core *core)
 {
 	struct link *link;
 
+	if (core->moved < MOVED_MAX && core->links_memory < LINKS_MEMORY_MAX / 8)
+		return;
+	core->moved = 0;
 	core->links_memory = 0;
 	for (link = core->links; link; link = link->hh.next)
 		core->links_memory += link_memory(link);
@@ -113,10 +118,12 @@ void core_turn(struct core *core)
 		pull_records(core);
 		pull_missing(core);
 		pull_told(core);
+		authors_tick(core);
 		tend_links(core);
 		serve_pump(core);
 		if (!core->ending)
 			dial_pump(core);
+		find_pump(core);
 		tell_synced(core);
 	}
 }
@@ -133,7 +140,8 @@ uint64_t core_deadline_ms(const struct core *core)
 	if (core->stirred)
 		return 0;
 	deadline = least(deadline, least(chase_deadline_ms(core->chase), fetch_deadline_ms(core->fetch)));
-	deadline = least(deadline, dial_deadline_ms(core));
+	deadline = least(deadline, least(dial_deadline_ms(core), find_deadline_ms(core)));
+	deadline = least(deadline, authors_deadline_ms(core));
 	if (core->missing_stale)
 		deadline = least(deadline, core->missing_ms);
 	if (core->absent_ms)

@@ -6,7 +6,7 @@
 static void view_link(const struct link *link, struct peer_view *out)
 {
 	*out = (struct peer_view){
-		.session = link->session, .device = link->device, .person = link->person,
+		.session = link->session, .device = link->device, .person = meet_person(link),
 		.outgoing = link->outgoing, .ready = link->state == LINK_READY, .since_ms = link->since_ms,
 		.received = link->received, .sent = link->sent, .records = link->records, .pieces = link->pieces,
 		.missing = chase_behind(link->core->chase, link->session), .round_trip_ms = link->round_trip_ms,
@@ -71,7 +71,7 @@ void core_count(struct core *core, struct core_counts *out)
 	out->missing_logs = chase.behind;
 	out->missing_pieces = fetch.pieces;
 	out->memory = sizeof(*core) + fetch.memory + chase.memory + book_memory(core->book) +
-		      rumor_memory(core->rumor) + memory_of_lists(core);
+		      rumor_memory(core->rumor) + authors_memory(core) + memory_of_lists(core);
 	for (const struct link *link = core->links; link; link = link->hh.next) {
 		out->sessions += link->state == LINK_READY;
 		out->queued_bytes += link_waiting(link);

@@ -28,9 +28,13 @@ struct depot_calls {
 	int (*head)(void *context, const struct id *device, struct head *out); /* -ENOENT */
 	/* All logs, in order of device, from those after `after` (zero: all); stops at nonzero and returns it. */
 	int (*each_head)(void *context, const struct id *after, int (*visit)(void *visitor, const struct head *head), void *visitor);
+	/* All logs in any order, and much quicker. */
+	int (*every_head)(void *context, int (*visit)(void *visitor, const struct head *head), void *visitor);
 	/* The logs of an entity. */
 	int (*each_head_of)(void *context, const struct id *entity, int (*visit)(void *visitor, const struct head *head), void *visitor);
 	uint64_t (*log_count)(void *context);
+	/* Has this person admitted that device, as far as records here say? Its log need not be here. */
+	bool (*has_admitted)(void *context, const struct id *person, const struct id *device);
 	/* Records of a log in order of (seq, id); bytes are borrowed until visit returns. */
 	int (*each_record)(void *context, const struct id *device, uint64_t from, uint64_t to,
 			   int (*visit)(void *visitor, uint64_t seq, const struct record_item *item), void *visitor);
@@ -45,7 +49,9 @@ struct depot_calls {
 	bool (*follows)(void *context, const struct id *entity);
 	int (*each_followed)(void *context, int (*visit)(void *visitor, const struct id *entity), void *visitor);
 	uint64_t (*follow_count)(void *context);
-	/* Whose logs have versions of a document. */
+	/* Documents followed, whoever writes them; in order. */
+	int (*each_document)(void *context, int (*visit)(void *visitor, const struct id *document), void *visitor);
+	/* Whose logs have versions of a document: those known longest first. */
 	int (*each_author)(void *context, const struct id *document, int (*visit)(void *visitor, const struct id *entity), void *visitor);
 
 	/* -- pieces -- */
@@ -54,7 +60,7 @@ struct depot_calls {
 	/* Pieces that were asked for: checked against their names, inflated, kept. out_results: 0 or an error each. */
 	int (*take_pieces)(void *context, const struct piece_item *pieces, size_t count, int *out_results);
 	/*
-	 * Missing pieces of versions of those followed, newest first: the heads before the rest.
+	 * Missing pieces of versions of those followed, and of documents followed, newest first: the heads before the rest.
 	 * *cursor: 0 to begin; says where to go on. Fills up to count_max; 0: no more. Versions that lack nothing are forgotten on the way.
 	 */
 	ssize_t (*missing)(void *context, uint64_t *cursor, struct depot_piece *out, size_t count_max);

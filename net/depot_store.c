@@ -7,12 +7,13 @@
 
 #include "depot_private.h"
 #include "document.h"
+#include "document_rows.h"
 #include "person.h"
 #include "wanted.h"
 
 #define HEADS_BATCH 256   /* logs looked at in one transaction */
 #define FORK_MAX 64       /* records of one seq put in order of their ids */
-#define AUTHORS_MAX 1024
+#define DEVICES_FEW 16    /* of most persons */
 #define DEVICES_MAX 1024
 #define WANTED_BATCH 256  /* versions looked at in one transaction */
 
@@ -21,8 +22,12 @@
 /* The head of a log. -ENOENT: nothing of it is to be told. */
 static int head_of(struct depot_store *d, struct store_txn *txn, const struct log_row *log, struct head *out)
 {
-	struct head head = { .device = log->device, .seq = log->tip_seq, .record = log->tip_id, .records = log->records };
-	int err = log->tip ? store_number_id(txn, NUMBER_ENTITY, log->person, &head.person) : -ENOENT;
+	struct head head = { .device = log->device, .person = log->device, .seq = log->tip_seq, .record = log->tip_id,
+			     .records = log->records };
+	int err = log->tip ? 0 : -ENOENT;
+
+	if (err == 0 && log->claim) /* else it is of its own */
+		err = store_number_id(txn, NUMBER_ENTITY, log->person, &head.person);
 
 	if (err == 0 && id_equal(&log->device, &d->depot.key->public)) {
 		pthread_mutex_lock(&d->lock);
@@ -114,32 +119,108 @@ static int each_head(void *context, const struct id *after, int (*visit)(void *v
 	return count < 0 ? count : stop;
 }
 
-static int each_head_of(void *context, const struct id *entity, int (*visit)(void *visitor, const struct head *head),
-			void *visitor)
-{
-	struct depot_store *d = context;
-	struct person_device *devices = calloc(DEVICES_MAX, sizeof(*devices));
-	struct head *heads = calloc(DEVICES_MAX, sizeof(*heads));
-	struct store_txn *txn = NULL;
-	size_t found = 0;
-	int count = 0, stop = 0;
+struct every {
+	struct depot_store *d;
+	struct store_txn *txn;
+	struct head heads[HEADS_BATCH];
+	size_t count;
+	uint64_t next; /* log */
+};
 
-	int err = devices && heads ? store_begin(d->store, false, &txn) : -ENOMEM;
-	if (err == 0)
-		count = person_devices(txn, entity, devices, DEVICES_MAX);
-	if (count < 0)
-		err = count;
-	for (int i = 0; err == 0 && i < count && i < DEVICES_MAX; i++) {
+static int keep_row(void *context, const struct log_row *log)
+{
+	struct every *e = context;
+
+	if (e->count == HEADS_BATCH)
+		return 1;
+	int err = head_of(e->d, e->txn, log, &e->heads[e->count]);
+	e->count += err == 0;
+	e->next = log->number + 1;
+	return err == -ENOENT ? 0 : err;
+}
+
+/* In order of their numbers rows stand side by side. */
+static int every_head(void *context, int (*visit)(void *visitor, const struct head *head), void *visitor)
+{
+	struct every *e = malloc(sizeof(*e));
+	int more = e ? 1 : -ENOMEM, stop = 0;
+
+	if (e)
+		*e = (struct every){ .d = context };
+	while (more > 0 && stop == 0) {
+		e->count = 0;
+		more = store_begin(e->d->store, false, &e->txn);
+		if (more == 0) {
+			more = log_each_row(e->txn, e->next, keep_row, e);
+			store_abort(e->txn);
+		}
+		for (size_t i = 0; more >= 0 && stop == 0 && i < e->count; i++)
+			stop = visit(visitor, &e->heads[i]);
+	}
+	free(e);
+	return more < 0 ? more : stop;
+}
+
+/* Of `count` devices at most. */
+static int heads_of(struct depot_store *d, const struct id *entity, struct person_device *devices, struct head *heads,
+		    int count_max)
+{
+	struct store_txn *txn;
+	int found = 0;
+
+	int err = store_begin(d->store, false, &txn);
+	if (err < 0)
+		return err;
+	int count = person_devices(txn, entity, devices, (size_t)count_max);
+	err = count < 0 ? count : 0;
+	for (int i = 0; err == 0 && i < count && i < count_max; i++) {
 		err = head_of_device(d, txn, &devices[i].device, &heads[found]);
 		found += err == 0;
 		err = err == -ENOENT ? 0 : err;
 	}
 	store_abort(txn);
-	for (size_t i = 0; err == 0 && stop == 0 && i < found; i++)
+	if (err == 0 && count == count_max && count_max < DEVICES_MAX)
+		return -ENOBUFS;
+	return err < 0 ? err : found;
+}
+
+static int each_head_of(void *context, const struct id *entity, int (*visit)(void *visitor, const struct head *head),
+			void *visitor)
+{
+	struct person_device few[DEVICES_FEW], *devices = NULL;
+	struct head few_heads[DEVICES_FEW], *heads = few_heads;
+	int stop = 0;
+
+	int count = heads_of(context, entity, few, few_heads, DEVICES_FEW);
+	if (count == -ENOBUFS) {
+		devices = calloc(DEVICES_MAX, sizeof(*devices));
+		heads = calloc(DEVICES_MAX, sizeof(*heads));
+		count = devices && heads ? heads_of(context, entity, devices, heads, DEVICES_MAX) : -ENOMEM;
+	}
+	for (int i = 0; stop == 0 && i < count; i++)
 		stop = visit(visitor, &heads[i]);
 	free(devices);
-	free(heads);
-	return err < 0 ? err : stop;
+	if (heads != few_heads)
+		free(heads);
+	return count < 0 ? count : stop;
+}
+
+static bool has_admitted(void *context, const struct id *person, const struct id *device)
+{
+	struct person_device *devices = calloc(DEVICES_MAX, sizeof(*devices));
+	struct depot_store *d = context;
+	struct store_txn *txn;
+	bool found = false;
+
+	int count = devices ? store_begin(d->store, false, &txn) : -ENOMEM;
+	if (count == 0) {
+		count = person_devices(txn, person, devices, DEVICES_MAX);
+		store_abort(txn);
+	}
+	for (int i = 0; !found && i < count && i < DEVICES_MAX; i++)
+		found = id_equal(&devices[i].device, device);
+	free(devices);
+	return found;
 }
 
 static uint64_t log_count(void *context)
@@ -242,150 +323,6 @@ static int each_record(void *context, const struct id *device, uint64_t from, ui
 	return err == -ENOENT ? 0 : err;
 }
 
-/* ---- who is followed ---- */
-
-static int compare_ids(const void *a, const void *b)
-{
-	return id_compare(a, b);
-}
-
-static bool follows(void *context, const struct id *entity)
-{
-	struct depot_store *d = context;
-
-	pthread_mutex_lock(&d->lock);
-	bool found = bsearch(entity, d->followed, d->followed_count, sizeof(*entity), compare_ids) != NULL;
-	pthread_mutex_unlock(&d->lock);
-	return found;
-}
-
-static int each_followed(void *context, int (*visit)(void *visitor, const struct id *entity), void *visitor)
-{
-	struct depot_store *d = context;
-	int stop = 0;
-
-	pthread_mutex_lock(&d->lock);
-	size_t count = d->followed_count;
-	struct id *copy = malloc((count + 1) * sizeof(*copy));
-	if (copy)
-		memcpy(copy, d->followed, count * sizeof(*copy));
-	pthread_mutex_unlock(&d->lock);
-	for (size_t i = 0; copy && stop == 0 && i < count; i++)
-		stop = visit(visitor, &copy[i]);
-	free(copy);
-	return copy ? stop : -ENOMEM;
-}
-
-static uint64_t follow_count(void *context)
-{
-	struct depot_store *d = context;
-
-	pthread_mutex_lock(&d->lock);
-	uint64_t count = d->followed_count;
-	pthread_mutex_unlock(&d->lock);
-	return count;
-}
-
-struct following {
-	struct store_txn *txn;
-	struct id *items;
-	size_t count, capacity;
-};
-
-static int follow_add(struct following *f, const struct id *id)
-{
-	if (f->count == f->capacity) {
-		size_t capacity = f->capacity ? 2 * f->capacity : 64;
-		struct id *items = realloc(f->items, capacity * sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		f->items = items;
-		f->capacity = capacity;
-	}
-	f->items[f->count++] = *id;
-	return 0;
-}
-
-static int follow_said(void *context, const struct id *subject, uint64_t value)
-{
-	struct following *f = context;
-	uint64_t number;
-
-	/* A document may be followed too: that is no entity. */
-	if (!value || (store_number(f->txn, NUMBER_DOCUMENT, subject, &number) == 0 &&
-		       store_number(f->txn, NUMBER_ENTITY, subject, &number) == -ENOENT))
-		return 0;
-	return follow_add(f, subject);
-}
-
-int depot_refresh(struct depot_store *d)
-{
-	struct following f = { 0 };
-	struct id self, *before;
-	size_t count = 0;
-
-	int err = store_begin(d->store, false, &f.txn);
-	if (err < 0)
-		return err;
-	err = person_self(f.txn, &self);
-	if (err == 0)
-		err = follow_add(&f, &self);
-	if (err == 0)
-		err = person_said_by(f.txn, &self, FIELD_SUBSCRIBE, follow_said, &f);
-	store_abort(f.txn);
-	if (err < 0) {
-		free(f.items);
-		return err;
-	}
-	qsort(f.items, f.count, sizeof(*f.items), compare_ids);
-	for (size_t i = 0; i < f.count; i++)
-		if (count == 0 || !id_equal(&f.items[count - 1], &f.items[i]))
-			f.items[count++] = f.items[i];
-	pthread_mutex_lock(&d->lock);
-	before = d->followed;
-	d->followed = f.items;
-	d->followed_count = count;
-	pthread_mutex_unlock(&d->lock);
-	free(before);
-	return 0;
-}
-
-void depot_store_follows_changed(struct depot_store *d)
-{
-	depot_refresh(d); /* no memory: what was followed before */
-}
-
-static int each_author(void *context, const struct id *document, int (*visit)(void *visitor, const struct id *entity),
-		       void *visitor)
-{
-	struct depot_store *d = context;
-	uint64_t *logs = calloc(AUTHORS_MAX, sizeof(*logs));
-	struct id *persons = calloc(AUTHORS_MAX, sizeof(*persons));
-	struct store_txn *txn = NULL;
-	struct log_row log;
-	int count = 0, stop = 0;
-
-	int err = logs && persons ? store_begin(d->store, false, &txn) : -ENOMEM;
-	if (err == 0)
-		count = document_authors(txn, document, logs, AUTHORS_MAX);
-	if (count < 0)
-		err = count;
-	for (int i = 0; err == 0 && i < count; i++) {
-		err = log_get_number(txn, logs[i], &log);
-		if (err == 0)
-			err = store_number_id(txn, NUMBER_ENTITY, log.person, &persons[i]);
-	}
-	store_abort(txn);
-	if (err == 0)
-		qsort(persons, (size_t)count, sizeof(*persons), compare_ids);
-	for (int i = 0; err == 0 && stop == 0 && i < count; i++)
-		if (i == 0 || !id_equal(&persons[i - 1], &persons[i]))
-			stop = visit(visitor, &persons[i]);
-	free(logs);
-	free(persons);
-	return err < 0 ? err : stop;
-}
-
 /* ---- pieces ---- */
 
 static bool has_piece(void *context, const struct id *name)
@@ -415,7 +352,23 @@ struct asking { /* for what is missing */
 	size_t count, count_max;
 	uint64_t log; /* the last that was looked at, and whether its person is followed */
 	bool followed;
+	bool documents; /* some are followed */
 };
+
+static int is_of_document(struct asking *a, uint64_t record)
+{
+	uint64_t document, time_ms;
+	struct id id;
+
+	if (!a->documents)
+		return 0;
+	int err = document_of_record(a->txn, record, &document, &time_ms);
+	if (err == 0)
+		err = store_number_id(a->txn, NUMBER_DOCUMENT, document, &id);
+	if (err < 0)
+		return err == -ENOENT ? 0 : err;
+	return depot_follows_document(a->d, &id);
+}
 
 /* Is the author of a version followed? 1, 0 or an error. */
 static int is_followed(struct asking *a, uint64_t record)
@@ -433,7 +386,7 @@ static int is_followed(struct asking *a, uint64_t record)
 	if (err < 0)
 		return err;
 	a->log = row.log;
-	a->followed = follows(a->d, &person);
+	a->followed = depot_follows(a->d, &person);
 	return a->followed;
 }
 
@@ -460,6 +413,8 @@ static int ask_some(struct asking *a, uint64_t *cursor)
 	for (int i = 0; i < WANTED_BATCH && a->count < a->count_max; i++) {
 		found = wanted_next(a->txn, *cursor, &w);
 		int followed = found > 0 ? is_followed(a, w.record) : 0;
+		if (found > 0 && followed == 0)
+			followed = is_of_document(a, w.record);
 		if (found <= 0 || followed < 0) {
 			found = followed < 0 ? followed : found;
 			break;
@@ -485,13 +440,17 @@ static int ask_some(struct asking *a, uint64_t *cursor)
 
 static ssize_t missing(void *context, uint64_t *cursor, struct depot_piece *out, size_t count_max)
 {
-	struct asking a = { .d = context, .out = out };
+	struct depot_store *d = context;
+	struct asking a = { .d = d, .out = out };
 	int more;
 
 	a.count_max = count_max < DEPOT_MISSING_MAX ? count_max : DEPOT_MISSING_MAX;
 	a.refs = calloc(a.count_max + 1, sizeof(*a.refs));
 	if (!a.refs)
 		return -ENOMEM;
+	pthread_mutex_lock(&d->lock);
+	a.documents = d->document_count > 0;
+	pthread_mutex_unlock(&d->lock);
 	do {
 		more = ask_some(&a, cursor);
 	} while (more > 0);
@@ -628,14 +587,17 @@ static int each_memory(void *context, const void *prefix, size_t prefix_size,
 static const struct depot_calls calls = {
 	.head = head,
 	.each_head = each_head,
+	.every_head = every_head,
 	.each_head_of = each_head_of,
 	.log_count = log_count,
+	.has_admitted = has_admitted,
 	.each_record = each_record,
 	.take_records = depot_take_records,
-	.follows = follows,
-	.each_followed = each_followed,
-	.follow_count = follow_count,
-	.each_author = each_author,
+	.follows = depot_follows,
+	.each_followed = depot_each_followed,
+	.follow_count = depot_follow_count,
+	.each_document = depot_each_document,
+	.each_author = depot_each_author,
 	.has_piece = has_piece,
 	.read_piece = read_piece,
 	.take_pieces = depot_take_pieces,
@@ -671,6 +633,7 @@ int depot_store_new(struct depot_store **out, const struct depot_store_options *
 		depot_store_free(d);
 		return err;
 	}
+	store_on_due(d->store, depot_apply_due, d);
 	*out = d;
 	return 0;
 }
@@ -679,9 +642,11 @@ void depot_store_free(struct depot_store *d)
 {
 	if (!d)
 		return;
+	store_on_due(d->store, NULL, NULL);
 	for (size_t i = 0; i < DEPOT_PACKERS; i++)
 		packer_free(d->packers[i]);
 	free(d->followed);
+	free(d->documents);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

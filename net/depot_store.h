@@ -13,8 +13,10 @@
 #include "store.h"
 
 #define DEPOT_BATCH_RECORDS 1000           /* of one write transaction: others wait some 50 ms for it */
+#define DEPOT_BATCH_WORK 20000             /* index rows, likewise, whatever the records say; one record more may follow */
 #define DEPOT_BATCH_SIZE (1024 * 1024)     /* bytes of records, likewise */
-#define DEPOT_CHANGES_MAX 4096             /* names told of after one transaction; more: whole persons */
+#define DEPOT_NAMES_MAX 512                /* names told of after one transaction; more: whole persons, */
+#define DEPOT_CHANGES_MAX 4096             /* and if these are more: everything */
 #define DEPOT_MISSING_MAX 1024             /* pieces told at once */
 
 struct depot_store_options {
@@ -22,16 +24,17 @@ struct depot_store_options {
 	/*
 	 * What shows under this name may be another thing now: other records stand there. directory = person and name
 	 * "": anything of the person, and what they are called; person zero: anything of anybody. After the commit, without
-	 * locks, on the thread that takes records. Both may be NULL.
+	 * locks, on the thread that takes records, or that calls store_tick(). All may be NULL.
 	 */
 	void (*arrived)(void *context, const struct id *person, const struct id *directory, const char *name);
 	void (*records_taken)(void *context);
+	void (*came_due)(void *context); /* records held back count now: they may name pieces that are missing, or whom to follow */
 	void *context;
 };
 
 struct depot_store;
 
-/* The store outlives it. Makes durable what the journal has. */
+/* The store outlives it. Makes durable what the journal has; what comes due in the store is told by it. */
 int depot_store_new(struct depot_store **out, const struct depot_store_options *options);
 void depot_store_free(struct depot_store *d); /* takes NULL */
 const struct depot *depot_store_depot(const struct depot_store *d); /* lives as long */

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "person.h"
 #include "tree.h"
+#include "tree_late.h"
 
 /* ---- a chain ---- */
 
@@ -45,6 +46,16 @@ static struct link *chain_find(const struct chain *c, const struct id *id)
 	return link;
 }
 
+static bool is_wide(uint64_t field)
+{
+	return field == FIELD_PROFILE || field == FIELD_ADMIT;
+}
+
+static bool is_about_follows(uint64_t field)
+{
+	return is_wide(field) || field == FIELD_SUBSCRIBE;
+}
+
 static int link_read(struct chain *c, struct link *link, const struct record_item *item, struct record *record)
 {
 	int err = record_decode(record, item->bytes, item->size);
@@ -56,8 +67,8 @@ static int link_read(struct chain *c, struct link *link, const struct record_ite
 	link->prev = record->prev;
 	link->seq = record->seq;
 	link->time_ms = record->time_ms;
-	link->wide = record->field == FIELD_PROFILE || record->field == FIELD_ADMIT;
-	link->follows = link->wide || record->field == FIELD_SUBSCRIBE;
+	link->wide = is_wide(record->field);
+	link->follows = is_about_follows(record->field);
 	if (chain_find(c, &link->id))
 		return 0;
 	HASH_ADD(hh, c->by_id, id, sizeof(link->id), link);
@@ -200,6 +211,14 @@ static void changes_add(struct changes *c, const struct change_key *key)
 	HASH_FIND(hh, c->items, key, sizeof(*key), change);
 	if (change)
 		return;
+	/* Of who has very many, no more names are told. */
+	if (key->name[0] && key->person && HASH_COUNT(c->items) >= DEPOT_NAMES_MAX) {
+		struct change_key whole;
+		memset(&whole, 0, sizeof(whole));
+		whole.person = key->person;
+		changes_add(c, &whole);
+		return;
+	}
 	if (HASH_COUNT(c->items) < DEPOT_CHANGES_MAX)
 		change = calloc(1, sizeof(*change));
 	if (change) {
@@ -292,8 +311,22 @@ static int note_author(struct chain *c, struct store_txn *txn, struct changes *c
 	return err == -ENOENT ? 0 : err;
 }
 
+/*
+ * The next record ends the transaction, for what this one has cost so far. As at any end its signature
+ * is kept if it has a good one; without, one after it vouches for it.
+ */
+static bool is_costly(struct chain *c, struct store_txn *txn, size_t next)
+{
+	if (store_txn_work(txn) < DEPOT_BATCH_WORK)
+		return false;
+	if (next < c->count && c->links[next].vouched && c->items[next].is_signed)
+		c->links[next].vouched = link_verify(c, &c->links[next]) == 0 || next + 1 < c->count;
+	return true;
+}
+
 static int take_links(struct chain *c, struct store_txn *txn, size_t from, struct batch *b)
 {
+	bool last = false;
 	size_t size = 0;
 
 	for (b->next = from; b->next < c->count;) {
@@ -310,23 +343,26 @@ static int take_links(struct chain *c, struct store_txn *txn, size_t from, struc
 		b->wide |= taken && link->wide;
 		b->follows |= taken && link->follows;
 		size += item->size;
-		if (ends_batch(c, b->next++, from, size))
+		if (ends_batch(c, b->next++, from, size) || last)
 			break;
+		last = is_costly(c, txn, b->next);
 	}
 	return b->wide ? note_author(c, txn, &b->changes) : 0;
 }
 
-static int take_batch(struct chain *c, size_t from, struct batch *b)
+static int batch_begin(struct depot_store *d, struct batch *b, struct store_txn **out)
 {
-	struct store_txn *txn;
-
-	int err = store_begin(c->d->store, true, &txn);
+	int err = store_begin(d->store, true, out);
 	if (err < 0)
 		return err;
-	struct tree_dirty *tree = store_txn_tree(txn);
+	struct tree_dirty *tree = store_txn_tree(*out);
 	tree->changed = note_change;
 	tree->context = &b->changes;
-	err = take_links(c, txn, from, b);
+	return 0;
+}
+
+static int batch_end(struct batch *b, struct store_txn *txn, int err)
+{
 	if (err == 0)
 		err = tree_settle(txn);
 	if (err < 0) {
@@ -334,8 +370,23 @@ static int take_batch(struct chain *c, size_t from, struct batch *b)
 		return err;
 	}
 	changes_resolve(&b->changes, txn);
-	tree->changed = NULL;
+	store_txn_tree(txn)->changed = NULL;
 	return store_commit(txn);
+}
+
+static void batch_tell(struct depot_store *d, const struct batch *b)
+{
+	if (b->follows)
+		depot_refresh(d);
+	changes_tell(&b->changes, &d->options);
+}
+
+static int take_batch(struct chain *c, size_t from, struct batch *b)
+{
+	struct store_txn *txn;
+
+	int err = batch_begin(c->d, b, &txn);
+	return err < 0 ? err : batch_end(b, txn, take_links(c, txn, from, b));
 }
 
 static int chain_take(struct chain *c)
@@ -346,16 +397,14 @@ static int chain_take(struct chain *c)
 	while (err == 0 && from < c->count) {
 		struct batch b = { .next = from };
 		err = take_batch(c, from, &b);
-		if (err == 0 && b.fresh > 0) {
-			if (b.follows)
-				depot_refresh(c->d);
-			changes_tell(&b.changes, &c->d->options);
-		}
+		if (err == 0 && b.fresh > 0)
+			batch_tell(c->d, &b);
 		if (err == 0) {
 			fresh += b.fresh;
 			from = b.next;
 		}
 		changes_clear(&b.changes);
+		store_give_way(c->d->store);
 	}
 	/* Of a restored folder: what peers had of it is the head again before anything is signed. */
 	if (fresh > 0 && id_equal(c->device, &c->d->depot.key->public)) {
@@ -396,6 +445,98 @@ int depot_take_records(void *context, const struct id *device, const struct reco
 		err = 0; /* all of it is here */
 	chain_finish(&c);
 	return err;
+}
+
+/* ---- what was held back ---- */
+
+static int note_log(struct store_txn *txn, uint64_t number, struct changes *changes)
+{
+	struct log_row log;
+
+	int err = log_get_number(txn, number, &log);
+	if (err == 0)
+		note_person(changes, log.person);
+	return err;
+}
+
+static int apply_one(struct store_txn *txn, uint64_t number, struct batch *b)
+{
+	struct record_row row;
+
+	int err = log_record_row(txn, number, &row);
+	if (err < 0)
+		return err;
+	bool wide = is_wide(row.field);
+	if (wide)
+		err = note_log(txn, row.log, &b->changes);
+	if (err == 0)
+		err = log_apply_held(txn, number);
+	if (err == 0 && wide)
+		err = note_log(txn, row.log, &b->changes);
+	b->follows |= is_about_follows(row.field);
+	return err;
+}
+
+/* One transaction of it: 1 if there is more. */
+static int apply_late_some(struct depot_store *d, struct tree_late *late)
+{
+	struct batch b = { .fresh = 0 };
+	struct store_txn *txn;
+
+	int err = batch_begin(d, &b, &txn);
+	if (err < 0)
+		return err;
+	int more = tree_late_apply(txn, late);
+	err = batch_end(&b, txn, more < 0 ? more : 0);
+	if (err == 0)
+		batch_tell(d, &b);
+	changes_clear(&b.changes);
+	store_give_way(d->store);
+	return err < 0 ? err : more;
+}
+
+static int apply_late(struct depot_store *d)
+{
+	struct tree_late *late;
+	int more = 0;
+
+	if (!tree_late_waits(d->store))
+		return 0;
+	int found = tree_late_find(d->store, &late);
+	if (found <= 0)
+		return found;
+	while ((more = apply_late_some(d, late)) > 0)
+		;
+	tree_late_free(late);
+	return more;
+}
+
+int depot_apply_due(void *context)
+{
+	struct depot_store *d = context;
+	struct batch b = { .fresh = 0 };
+	struct store_txn *txn;
+	uint64_t number;
+	int found = 0;
+
+	int err = apply_late(d);
+	if (err == 0)
+		err = batch_begin(d, &b, &txn);
+	if (err < 0)
+		return err;
+	while (err == 0 && b.fresh < DEPOT_BATCH_RECORDS && store_txn_work(txn) < DEPOT_BATCH_WORK &&
+	       (found = store_first_due(txn, &number)) > 0) {
+		err = apply_one(txn, number, &b);
+		b.fresh++;
+	}
+	err = batch_end(&b, txn, err < 0 ? err : found < 0 ? found : 0);
+	if (err == 0 && b.fresh > 0) {
+		batch_tell(d, &b);
+		if (d->options.came_due)
+			d->options.came_due(d->options.context);
+	}
+	changes_clear(&b.changes);
+	return err < 0 ? err : (int)b.fresh;
 }
 
 /* ---- pieces ---- */

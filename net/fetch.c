@@ -18,6 +18,7 @@
 #define END_MS_UNKNOWN 1000
 #define NEWS_MS 1000
 #define RETRY_MS 1000
+#define SLOTS_MIN 8
 
 /* ---- life ---- */
 
@@ -28,6 +29,13 @@ struct fetch *fetch_new(void)
 	if (f)
 		f->changes = 1;
 	return f;
+}
+
+static void session_free(struct session *s)
+{
+	for (unsigned i = 0; s && i < FETCH_BATCHES_MAX; i++)
+		free(s->batches[i].names);
+	free(s);
 }
 
 void fetch_free(struct fetch *f)
@@ -41,8 +49,10 @@ void fetch_free(struct fetch *f)
 		fetch_unwait(f, wait->token);
 	HASH_ITER(hh, f->pieces, piece, next)
 		fetch_piece_free(f, piece);
-	for (unsigned i = 0; i < SESSIONS_MAX; i++)
-		free(f->sessions[i]);
+	for (unsigned slot = 0; slot < f->slot_room; slot++)
+		session_free(f->sessions[slot]);
+	free(f->sessions);
+	free(f->numbers);
 	free(f);
 }
 
@@ -50,7 +60,7 @@ void fetch_free(struct fetch *f)
 
 int fetch_slot_of(const struct fetch *f, uint64_t session)
 {
-	for (unsigned i = 0; session && i < SESSIONS_MAX; i++)
+	for (unsigned i = 0; session && i < f->slot_room; i++)
 		if (f->numbers[i] == session)
 			return (int)i;
 	return -1;
@@ -72,7 +82,10 @@ static void batch_end(struct fetch *f, unsigned slot, struct batch *batch, bool 
 		fetch_piece_settle(f, piece);
 	}
 	batch->number = 0;
+	free(batch->names);
+	batch->names = NULL;
 	s->batch_count--;
+	f->batch_count--;
 	s->nothing_at = 0;
 }
 
@@ -85,6 +98,27 @@ static void settle_absent(struct fetch *f)
 	f->changes++;
 }
 
+/* SESSIONS_MAX at most: more than most nodes ever have. */
+static int grow_slots(struct fetch *f)
+{
+	unsigned room = f->slot_room ? 2 * f->slot_room : SLOTS_MIN;
+	uint64_t *numbers = realloc(f->numbers, room * sizeof(numbers[0]));
+
+	if (!numbers)
+		return -ENOMEM;
+	f->numbers = numbers;
+	struct session **sessions = realloc(f->sessions, room * sizeof(sessions[0]));
+	if (!sessions)
+		return -ENOMEM;
+	f->sessions = sessions;
+	for (unsigned slot = f->slot_room; slot < room; slot++) {
+		numbers[slot] = 0;
+		sessions[slot] = NULL;
+	}
+	f->slot_room = room;
+	return 0;
+}
+
 int fetch_join(struct fetch *f, uint64_t session)
 {
 	unsigned slot = 0;
@@ -92,10 +126,12 @@ int fetch_join(struct fetch *f, uint64_t session)
 
 	if (!session || fetch_slot_of(f, session) >= 0)
 		return -EEXIST;
-	while (slot < SESSIONS_MAX && f->numbers[slot])
+	while (slot < f->slot_room && f->numbers[slot])
 		slot++;
 	if (slot == SESSIONS_MAX)
 		return -ENOSPC;
+	if (slot == f->slot_room && grow_slots(f) < 0)
+		return -ENOMEM;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
@@ -119,7 +155,8 @@ void fetch_leave(struct fetch *f, uint64_t session)
 	for (unsigned i = 0; i < FETCH_BATCHES_MAX; i++)
 		if (f->sessions[slot]->batches[i].number)
 			batch_end(f, (unsigned)slot, &f->sessions[slot]->batches[i], false);
-	free(f->sessions[slot]);
+	f->news_count -= f->sessions[slot]->news_wait;
+	session_free(f->sessions[slot]);
 	f->sessions[slot] = NULL;
 	f->numbers[slot] = 0;
 	f->session_count--;
@@ -141,6 +178,7 @@ static void news_count(struct fetch *f, unsigned slot, uint64_t now_ms)
 	struct piece *piece, *next;
 
 	s->had_news = true;
+	f->news_count -= s->news_wait;
 	s->news_wait = false;
 	s->news_ms = now_ms;
 	HASH_ITER(hh, f->pieces, piece, next)
@@ -155,10 +193,12 @@ void fetch_news(struct fetch *f, uint64_t session, uint64_t now_ms)
 
 	if (!s)
 		return;
-	if (s->had_news && now_ms - s->news_ms < NEWS_MS)
-		s->news_wait = true;
-	else
+	if (!s->had_news || now_ms - s->news_ms >= NEWS_MS) {
 		news_count(f, (unsigned)slot, now_ms);
+	} else if (!s->news_wait) {
+		s->news_wait = true;
+		f->news_count++;
+	}
 }
 
 /* ---- pieces ---- */
@@ -270,13 +310,17 @@ static void batch_gather_end(const struct fetch *f, unsigned slot, struct fetch_
 			return;
 }
 
-static void batch_ask(struct fetch *f, unsigned slot, const struct fetch_batch *given, uint64_t now_ms)
+/* False: no memory. */
+static bool batch_ask(struct fetch *f, unsigned slot, const struct fetch_batch *given, uint64_t now_ms)
 {
 	struct session *s = f->sessions[slot];
 	struct batch *batch = s->batches;
 
 	while (batch->number)
 		batch++;
+	batch->names = malloc(given->count * sizeof(*given->names));
+	if (!batch->names)
+		return false;
 	batch->number = given->number;
 	batch->asked_ms = now_ms;
 	batch->due_ms = now_ms + late_ms(s);
@@ -284,6 +328,7 @@ static void batch_ask(struct fetch *f, unsigned slot, const struct fetch_batch *
 	batch->count = given->count;
 	memcpy(batch->names, given->names, given->count * sizeof(*given->names));
 	s->batch_count++;
+	f->batch_count++;
 	for (size_t i = 0; i < given->count; i++) {
 		struct piece *piece = fetch_piece_find(f, &given->names[i]);
 
@@ -293,11 +338,17 @@ static void batch_ask(struct fetch *f, unsigned slot, const struct fetch_batch *
 		fetch_piece_settle(f, piece);
 		fetch_group_begin(f, piece->group);
 	}
+	return true;
+}
+
+static bool has_any(const struct fetch *f)
+{
+	return f->counts[STATE_FREE] + f->counts[STATE_LATE] + f->counts[STATE_ASKED] > 0;
 }
 
 bool fetch_next(struct fetch *f, uint64_t session, uint64_t now_ms, struct fetch_batch *out)
 {
-	int slot = fetch_slot_of(f, session);
+	int slot = has_any(f) ? fetch_slot_of(f, session) : -1;
 	struct session *s = slot < 0 ? NULL : f->sessions[slot];
 
 	if (!s || s->batch_count >= s->batches_max || s->nothing_at == f->changes)
@@ -312,8 +363,7 @@ bool fetch_next(struct fetch *f, uint64_t session, uint64_t now_ms, struct fetch
 		return false;
 	}
 	out->number = ++f->last_batch;
-	batch_ask(f, (unsigned)slot, out, now_ms);
-	return true;
+	return batch_ask(f, (unsigned)slot, out, now_ms);
 }
 
 bool fetch_got(struct fetch *f, uint64_t session, const struct id *name)
@@ -456,7 +506,7 @@ void fetch_tick(struct fetch *f, uint64_t now_ms)
 	struct piece *piece, *next;
 	struct wait *wait, *next_wait;
 
-	for (unsigned slot = 0; slot < SESSIONS_MAX; slot++)
+	for (unsigned slot = 0; f->batch_count + f->news_count > 0 && slot < f->slot_room; slot++)
 		if (f->sessions[slot])
 			tick_session(f, slot, now_ms);
 	DL_FOREACH_SAFE(f->delayed, piece, next)
@@ -498,7 +548,7 @@ uint64_t fetch_deadline_ms(const struct fetch *f)
 	const struct piece *piece;
 	const struct wait *wait;
 
-	for (unsigned slot = 0; slot < SESSIONS_MAX; slot++)
+	for (unsigned slot = 0; f->batch_count + f->news_count > 0 && slot < f->slot_room; slot++)
 		if (f->sessions[slot])
 			deadline = earlier(deadline, session_deadline_ms(f->sessions[slot]));
 	DL_FOREACH(f->delayed, piece)
@@ -523,10 +573,9 @@ void fetch_count(const struct fetch *f, struct fetch_counts *out)
 		.delayed = f->counts[STATE_DELAYED],
 		.waits = HASH_COUNT(f->waits),
 	};
-	for (unsigned slot = 0; slot < SESSIONS_MAX; slot++)
-		if (f->sessions[slot])
-			out->batches += f->sessions[slot]->batch_count;
-	out->memory = sizeof(*f) + f->session_count * sizeof(struct session) + out->pieces * sizeof(struct piece) +
+	out->batches = f->batch_count;
+	out->memory = sizeof(*f) + f->slot_room * (sizeof(f->numbers[0]) + sizeof(f->sessions[0])) +
+		      f->session_count * sizeof(struct session) + f->batch_count * FETCH_BATCH_NAMES * sizeof(struct id) + out->pieces * sizeof(struct piece) +
 		      HASH_COUNT(f->groups) * sizeof(struct group) + out->waits * sizeof(struct wait) +
 		      f->names_waited * sizeof(struct link);
 }

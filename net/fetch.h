@@ -26,7 +26,7 @@
 
 #define FETCH_PIECES_MAX 16384      /* held: some 5 MiB of memory; 256 MiB of text at the aimed size */
 #define FETCH_PIECES_WAITED 4096    /* of them kept for FETCH_WAITED: a read must not wait for a backlog */
-#define FETCH_BATCH_NAMES 64
+#define FETCH_BATCH_NAMES 128       /* four of them are the two shares that a server gives without thanks */
 #define FETCH_BATCH_BYTES PAGE_SIZE_AIM
 #define FETCH_BATCHES_MAX 4         /* of one session, half of QUERIES_MAX: begins with 2, then as fast as it answers */
 #define FETCH_WAITS_MAX 1024        /* tokens */

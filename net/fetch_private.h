@@ -76,7 +76,7 @@ struct batch {
 	uint64_t asked_ms, due_ms;
 	bool late;
 	size_t count;
-	struct id names[FETCH_BATCH_NAMES];
+	struct id *names;    /* while it is in use */
 };
 
 struct session {
@@ -91,9 +91,11 @@ struct session {
 };
 
 struct fetch {
-	uint64_t numbers[SESSIONS_MAX]; /* 0: free slot */
-	struct session *sessions[SESSIONS_MAX];
+	uint64_t *numbers;        /* of sessions, by slot; 0: free */
+	struct session **sessions;
+	unsigned slot_room;       /* as many as there were at once, to SESSIONS_MAX */
 	size_t session_count;
+	size_t batch_count, news_count; /* of all sessions: in flight; news that wait */
 	struct slots connected;
 
 	struct piece *pieces;

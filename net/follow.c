@@ -6,6 +6,7 @@
 #include "wire.h"
 
 #define LABEL "mootfs follow"
+#define RECORDS_LABEL "mootfs records"
 
 void follow_key(uint8_t out_key[FOLLOW_KEY_SIZE], const struct id *cb)
 {
@@ -15,10 +16,15 @@ void follow_key(uint8_t out_key[FOLLOW_KEY_SIZE], const struct id *cb)
 	memcpy(out_key, hash, FOLLOW_KEY_SIZE);
 }
 
+void follow_records_of(struct id *out, const struct id *entity)
+{
+	id_of_spans(out, (struct span[]){ { RECORDS_LABEL, sizeof RECORDS_LABEL }, { entity, sizeof *entity } }, 2);
+}
+
 size_t follow_size(uint64_t count)
 {
-	if (count > FOLLOW_SIZE_MAX * 8ull / FOLLOW_BITS)
-		return FOLLOW_SIZE_MAX;
+	if (count > FOLLOW_SIZE_AIM * 8ull / FOLLOW_BITS)
+		return FOLLOW_SIZE_AIM;
 
 	size_t size = (size_t)(count * FOLLOW_BITS + 7) / 8;
 	return size < FOLLOW_SIZE_MIN ? FOLLOW_SIZE_MIN : size;

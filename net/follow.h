@@ -7,7 +7,7 @@
  * (h + i * (g | 1) mod 2^64) mod the number of bits; bit b is bit b % 8 of byte b / 8.  So the filters of two
  * sessions cannot be compared, and nobody can aim at one that he does not hold.
  *
- * The caller owns the bits.  Above FOLLOW_SIZE_MAX a filter grows no more and only
+ * The caller owns the bits.  Above FOLLOW_SIZE_AIM a filter grows no more and only
  * passes more of what it should not. Nothing here allocates or fails.
  */
 #ifndef FOLLOW_H
@@ -23,7 +23,12 @@
 #define FOLLOW_KEY_SIZE 16
 
 void follow_key(uint8_t out_key[FOLLOW_KEY_SIZE], const struct id *cb);
-/* Bytes of a filter for so many entities: FOLLOW_SIZE_MIN .. FOLLOW_SIZE_MAX. */
+/*
+ * In a filter instead of the entity: of whom records are wanted and of their pieces only some, as of the authors of a
+ * document. H("mootfs records" NUL entity).
+ */
+void follow_records_of(struct id *out, const struct id *entity);
+/* Bytes of a filter for so many entities: FOLLOW_SIZE_MIN .. FOLLOW_SIZE_AIM. */
 size_t follow_size(uint64_t count);
 /* To make a filter: follow_size() zero bytes, then each entity. */
 void follow_add(uint8_t *bits, size_t size, const uint8_t key[FOLLOW_KEY_SIZE], const struct id *entity);

@@ -49,6 +49,14 @@ bool inbox_raise(struct inbox *in, enum inbox_flag flag)
 	return wakes;
 }
 
+bool inbox_has(struct inbox *in, enum inbox_flag flag)
+{
+	pthread_mutex_lock(&in->lock);
+	bool has = in->flags & flag;
+	pthread_mutex_unlock(&in->lock);
+	return has;
+}
+
 unsigned inbox_take(struct inbox *in, struct request **out, size_t *count)
 {
 	pthread_mutex_lock(&in->lock);

@@ -45,6 +45,7 @@ void inbox_finish(struct inbox *in);
 int inbox_put(struct inbox *in, const struct request *request);
 /* Is the thread to be woken?  Not for a flag that stands already, nor for INBOX_APPENDED while it is alone. */
 bool inbox_raise(struct inbox *in, enum inbox_flag flag);
+bool inbox_has(struct inbox *in, enum inbox_flag flag); /* it was raised, and not taken yet */
 
 /* *out: to be freed by the caller, *count of them. Returns the flags that were raised. */
 unsigned inbox_take(struct inbox *in, struct request **out, size_t *count);

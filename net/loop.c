@@ -458,6 +458,11 @@ void loop_follows_changed(struct loop *loop)
 	raise_flag(loop, INBOX_FOLLOWS);
 }
 
+bool loop_follows_wait(struct loop *loop)
+{
+	return inbox_has(&loop->inbox, INBOX_FOLLOWS);
+}
+
 static void take_requests(struct loop *loop)
 {
 	struct request *requests;
@@ -523,7 +528,7 @@ static void take_event(struct loop *loop, const struct event *event)
 	}
 	if (event->kind == EVENT_CLOSE || event->kind == EVENT_READY)
 		HASH_FIND(hh, loop->by_session, &event->session, sizeof(event->session), c);
-	if (event->kind == EVENT_CLOSE) {
+	if (event->kind == EVENT_CLOSE && event->session) {
 		if (c && c->state == OPEN) {
 			tell_failure(c, event);
 			c->state = ENDING;

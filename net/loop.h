@@ -39,6 +39,7 @@ int loop_connect(struct loop *loop, const char *address, const struct id *expect
 int loop_want(struct loop *loop, const struct id *version, uint64_t token, uint64_t until_ms);
 void loop_appended(struct loop *loop);        /* cheap: many become one */
 void loop_follows_changed(struct loop *loop);
+bool loop_follows_wait(struct loop *loop);    /* it was called, and the core does not know yet */
 
 /* Copies of what the core said last (at most 100 ms ago). */
 size_t loop_peers(struct loop *loop, struct peer_view *out, size_t count_max);

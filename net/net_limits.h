@@ -9,7 +9,7 @@
 /* Pages: what one answer carries. Twice this in flight fills 10 Mbit/s at 50 ms, and 100 sessions fit 64 MiB. */
 #define PAGE_SIZE_AIM (256 * 1024) /* bytes of items: a page ends at the first item that passes it */
 #define PAGE_ITEMS_MAX 4096
-#define QUERY_PIECES_MAX 256       /* names of one query: asked 64 at a time, small ones may be more */
+#define QUERY_PIECES_MAX 256       /* names of one query; FETCH_BATCH_NAMES are asked at a time */
 #define QUERIES_MAX 8              /* of one peer unanswered at a time, each way */
 #define QUERY_MS_MAX 10000         /* an answer must begin within this; then another peer is asked */
 
@@ -50,7 +50,8 @@
 #define FOLLOW_BITS 10
 #define FOLLOW_HASHES 7
 #define FOLLOW_SIZE_MIN 64             /* bytes: small filters all look alike */
-#define FOLLOW_SIZE_MAX (256 * 1024)   /* bytes: 209,715 entities; who has so many is dear (LINKS_MEMORY_MAX) */
+#define FOLLOW_SIZE_AIM (8 * 1024)     /* bytes of those made: 6,553 entities; more only let more pass. So meeting again costs no more with the size of the store */
+#define FOLLOW_SIZE_MAX (256 * 1024)   /* bytes of those taken; who sends so much is dear (LINKS_MEMORY_MAX) */
 
 /* Peers. */
 #define ADDRESS_SIZE_MAX 64        /* bytes of "[v6%scope]:port" or a short host name with its port */
@@ -61,7 +62,7 @@
 
 /* Receipts: DESIGN 7.3. */
 #define RECEIPT_BYTES (1024 * 1024)
-#define RECEIPT_PIECES 64
+#define RECEIPT_PIECES 256         /* small ones: two shares in a round trip of 50 ms are 10,000 a second */
 #define RECEIPTS_OUTSTANDING_MAX 2 /* then a server pauses */
 
 #endif

@@ -66,49 +66,61 @@ bool sum_equal(struct sum a, struct sum b)
 	return a.low == b.low && a.high == b.high;
 }
 
-static int compare_heads(const void *a, const void *b)
+struct place { /* of a head as given */
+	uint64_t prefix; /* of its device, as a number */
+	size_t index;
+};
+
+static uint64_t prefix_of(const struct id *device)
 {
-	return id_compare(&((const struct head *)a)->device, &((const struct head *)b)->device);
+	uint64_t prefix = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		prefix = prefix << 8 | device->bytes[i];
+	return prefix;
 }
 
-static bool is_sorted(const struct reconcile_set *set)
+static int compare_places(const void *a, const void *b, void *heads)
 {
-	for (size_t i = 1; i < set->count; i++)
-		if (compare_heads(&set->heads[i - 1], &set->heads[i]) >= 0)
-			return false;
-	return true;
+	const struct place *x = a, *y = b;
+	const struct head *of = heads;
+
+	if (x->prefix != y->prefix)
+		return x->prefix < y->prefix ? -1 : 1;
+	return id_compare(&of[x->index].device, &of[y->index].device);
 }
 
-static void sort(struct reconcile_set *set)
+/* Copies them in order; what is sorted are their places, which are smaller. */
+static void copy_sorted(struct reconcile_set *set, const struct head *heads, struct place *places, size_t count)
 {
-	size_t kept = 0;
-
-	if (is_sorted(set))
-		return;
-	qsort(set->heads, set->count, sizeof set->heads[0], compare_heads);
-	for (size_t i = 0; i < set->count; i++)
-		if (i == 0 || compare_heads(&set->heads[kept - 1], &set->heads[i]) != 0)
-			set->heads[kept++] = set->heads[i];
-	set->count = kept;
+	for (size_t i = 0; i < count; i++)
+		places[i] = (struct place){ prefix_of(&heads[i].device), i };
+	qsort_r(places, count, sizeof places[0], compare_places, (void *)(uintptr_t)heads);
+	for (size_t i = 0; i < count; i++) {
+		const struct head *head = &heads[places[i].index];
+		if (set->count == 0 || !id_equal(&set->heads[set->count - 1].device, &head->device))
+			set->heads[set->count++] = *head;
+	}
 }
 
 struct reconcile_set *reconcile_set_new(const struct head *heads, size_t count, const uint8_t key[16])
 {
 	struct reconcile_set *set = calloc(1, sizeof *set);
+	struct place *places = malloc((count + 1) * sizeof *places);
 
-	if (!set)
-		return NULL;
-	set->heads = calloc(count + 1, sizeof set->heads[0]);
-	set->sums = calloc(count + 1, sizeof set->sums[0]);
-	if (!set->heads || !set->sums) {
+	if (set) {
+		set->heads = malloc((count + 1) * sizeof set->heads[0]);
+		set->sums = malloc((count + 1) * sizeof set->sums[0]);
+	}
+	if (!set || !places || !set->heads || !set->sums) {
+		free(places);
 		reconcile_set_free(set);
 		return NULL;
 	}
 
-	set->count = count;
-	if (count > 0)
-		memcpy(set->heads, heads, count * sizeof heads[0]);
-	sort(set);
+	copy_sorted(set, heads, places, count);
+	free(places);
+	set->sums[0] = (struct sum){ 0 };
 	for (size_t i = 0; i < set->count; i++)
 		set->sums[i + 1] = sum_add(set->sums[i], item_digest(&set->heads[i], key));
 	return set;

@@ -103,13 +103,12 @@ static int answer_ranges(struct answer *a, const struct query *query, const stru
 	const struct depot *depot = a->depot;
 	struct reconcile_set *set = NULL;
 	struct heads heads = { 0 };
-	struct id none = { { 0 } };
 	struct bytes message;
 	uint8_t key[16];
 
 	bytes_init(&message, PAGE_STATEMENT_MAX / 2);
 	reconcile_key(key, cb);
-	int err = depot->calls->each_head(depot->context, &none, keep_head, &heads);
+	int err = depot->calls->every_head(depot->context, keep_head, &heads);
 	if (err == 0) {
 		set = reconcile_set_new(heads.items, heads.count, key);
 		err = set ? reconcile_answer(set, query->ranges, query->ranges_size, &message) : -ENOMEM;

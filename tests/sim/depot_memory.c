@@ -47,12 +47,24 @@ static void add_piece(struct memory *m, struct blob *blob)
 	m->piece_count++;
 }
 
+static void list_versions(struct memory *m)
+{
+	m->version_count = 0;
+	for (size_t i = 0; i < m->log_count; i++)
+		for (size_t j = 0; j < m->logs[i]->count; j++)
+			if (m->logs[i]->entries[j].blob->field == FIELD_VERSION) {
+				GROW(m->versions, m->version_count, m->version_capacity);
+				m->versions[m->version_count++] = m->logs[i]->entries[j].blob;
+			}
+}
+
 void memory_remove_piece(struct memory *m, const struct id *name)
 {
 	struct blob *blob = memory_find_piece(m, name);
 
 	if (!blob)
 		return;
+	list_versions(m); /* those that lacked nothing are not in it any more */
 	m->pieces[slot_of(m, name)] = NULL;
 	m->piece_count--;
 	resize_pieces(m, m->piece_capacity); /* probes must not end early */
@@ -206,6 +218,13 @@ static int call_each_head(void *context, const struct id *after, int (*visit)(vo
 	return result;
 }
 
+static int call_every_head(void *context, int (*visit)(void *visitor, const struct head *head), void *visitor)
+{
+	static const struct id none;
+
+	return call_each_head(context, &none, visit, visitor);
+}
+
 static int call_each_head_of(void *context, const struct id *entity,
 			     int (*visit)(void *visitor, const struct head *head), void *visitor)
 {
@@ -233,6 +252,14 @@ static uint64_t call_log_count(void *context)
 	LOCKED(m);
 
 	return m->log_count;
+}
+
+static bool call_has_admitted(void *context, const struct id *person, const struct id *device)
+{
+	struct memory *m = context;
+	LOCKED(m);
+
+	return id_equal(person, device) || has_admitted(m, person, device);
 }
 
 static int call_each_record(void *context, const struct id *device, uint64_t from, uint64_t to,
@@ -318,7 +345,7 @@ static int call_take_records(void *context, const struct id *device, const struc
 	LOCKED(m);
 	struct blob **blobs = must(calloc(count + 1, sizeof(blobs[0])));
 	size_t known = 0;
-	int err = count > 0 && records[count - 1].is_signed ? 0 : -EBADMSG;
+	int err = m->take_error ? m->take_error : count > 0 && records[count - 1].is_signed ? 0 : -EBADMSG;
 
 	while (err == 0 && known < count) {
 		err = blob_of_record(m->blobs, records[known].bytes, records[known].size, &blobs[known]);
@@ -348,6 +375,12 @@ bool memory_follows(const struct memory *m, const struct id *entity)
 	return m->followed_count && bsearch(entity, m->followed, m->followed_count, sizeof(*entity), memory_compare_ids);
 }
 
+bool memory_followed_once(const struct memory *m, const struct id *entity)
+{
+	return m->once_count &&
+	       bsearch(entity, m->once, m->once_count, sizeof(*entity), memory_compare_ids);
+}
+
 static bool call_follows(void *context, const struct id *entity)
 {
 	struct memory *m = context;
@@ -373,6 +406,25 @@ static uint64_t call_follow_count(void *context)
 	LOCKED(m);
 
 	return m->followed_count;
+}
+
+static int call_each_document(void *context, int (*visit)(void *visitor, const struct id *document), void *visitor)
+{
+	struct memory *m = context;
+	LOCKED(m);
+	int result = 0;
+
+	for (size_t i = 0; result == 0 && i < m->document_count; i++)
+		result = visit(visitor, &m->documents[i]);
+	return result;
+}
+
+static bool follows_document(const struct memory *m, const struct blob *version)
+{
+	for (size_t i = 0; version && i < m->document_count; i++)
+		if (id_equal(&m->documents[i], &version->document))
+			return true;
+	return false;
 }
 
 static int call_each_author(void *context, const struct id *document,
@@ -443,7 +495,7 @@ static int call_take_pieces(void *context, const struct piece_item *pieces, size
 
 	for (size_t i = 0; i < count; i++)
 		out_results[i] = memory_take_piece(m, &pieces[i]);
-	return 0;
+	return m->take_error; /* it is not known which are there */
 }
 
 /* Its pieces that are not here, from the one at `skip` on; *out_next: where to go on, or its count. */
@@ -473,9 +525,11 @@ static ssize_t call_missing(void *context, uint64_t *cursor, struct depot_piece 
 		const struct log *log = version ? memory_find_log(m, &version->voucher) : NULL;
 		struct id person = log ? memory_person_of(m, log) : (struct id){ { 0 } };
 		size_t next = 0, skip = at & 0xff;
-		size_t found = log && memory_follows(m, &person) ?
-				       lacks(m, version, index + 1, skip, out + count, count_max - count, &next) : 0;
+		bool followed = log && (memory_follows(m, &person) || follows_document(m, version));
+		size_t found = followed ? lacks(m, version, index + 1, skip, out + count, count_max - count, &next) : 0;
 		count += found;
+		if (followed && skip == 0 && found == 0)
+			m->versions[index] = NULL; /* all is here: not looked at again */
 		if (version && next < version->piece_count && found)
 			at = (at & ~UINT64_C(0xff)) | next;
 		else
@@ -582,8 +636,9 @@ static int call_each_memory(void *context, const void *prefix, size_t prefix_siz
 }
 
 const struct depot_calls memory_calls = {
-	call_head, call_each_head, call_each_head_of, call_log_count, call_each_record, call_take_records,
-	call_follows, call_each_followed, call_follow_count, call_each_author,
+	call_head, call_each_head, call_every_head, call_each_head_of, call_log_count, call_has_admitted, call_each_record, call_take_records,
+	call_follows, call_each_followed, call_follow_count, call_each_document,
+	call_each_author,
 	call_has_piece, memory_read_piece, call_take_pieces, call_missing, call_missing_of, call_pieces_of,
 	call_sync, call_remember, call_each_memory,
 };

@@ -33,6 +33,7 @@ const struct depot *memory_depot(struct memory *m);
 /* ---- what its user does ---- */
 
 void memory_follow(struct memory *m, const struct id *entity, bool on);
+void memory_follow_document(struct memory *m, const struct id *document, bool on);
 /* Appends to the own log: fills voucher, seq, prev, time and nonce. Durable (and in the head) after the next sync. */
 void memory_append(struct memory *m, struct record *record, struct id *out_id);
 void memory_append_profile(struct memory *m, const char *name);
@@ -44,6 +45,7 @@ void memory_sync(struct memory *m); /* the same as depot's */
 /* The own log as a backup from before has it: the newest `count` records are forgotten. */
 void memory_rewind(struct memory *m, uint64_t count);
 void memory_fail_sync(struct memory *m, int error); /* what sync returns from now on; 0: it works */
+void memory_fail_take(struct memory *m, int error); /* the same of records and pieces taken */
 void memory_drop_piece(struct memory *m, const struct id *name);
 
 /* ---- what a test looks at ---- */

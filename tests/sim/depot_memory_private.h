@@ -25,6 +25,7 @@ struct blob {
 	struct id document;
 	struct piece_ref *pieces;   /* of a version */
 	size_t piece_count;
+	const void *marked;         /* who counted it last */
 	UT_hash_handle hh;
 	uint8_t bytes[];
 };
@@ -78,12 +79,16 @@ struct memory {
 	size_t log_count, log_capacity;
 	struct id *followed;   /* sorted */
 	size_t followed_count, followed_capacity;
+	struct id *documents;  /* followed */
+	size_t document_count, document_capacity;
 	struct blob **pieces;  /* open addressing by name; a power of two */
 	size_t piece_count, piece_capacity;
 	struct blob **versions; /* in order of coming, NULL: lacks nothing */
 	size_t version_count, version_capacity;
 	struct fact *facts;    /* in order of key */
-	int sync_error;
+	struct id *once;       /* followed at some time, sorted */
+	size_t once_count, once_capacity;
+	int sync_error, take_error;
 	uint64_t nonce;
 };
 
@@ -114,6 +119,7 @@ struct log *memory_find_log(const struct memory *m, const struct id *device);
 void memory_add_entry(struct memory *m, struct log *log, struct blob *blob, bool is_signed);
 struct id memory_person_of(const struct memory *m, const struct log *log);
 bool memory_follows(const struct memory *m, const struct id *entity);
+bool memory_followed_once(const struct memory *m, const struct id *entity);
 int memory_compare_ids(const void *a, const void *b);
 const struct blob *memory_find_version(const struct memory *m, const struct id *id);
 

@@ -46,14 +46,26 @@ void memory_free(struct memory *m)
 	free(m->pieces);
 	free(m->versions);
 	free(m->followed);
+	free(m->once);
+	free(m->documents);
 	free(m);
 }
 
 /* ---- what its user does ---- */
 
+static void remember_once(struct memory *m, const struct id *entity)
+{
+	if (memory_followed_once(m, entity))
+		return;
+	GROW(m->once, m->once_count, m->once_capacity);
+	m->once[m->once_count++] = *entity;
+	qsort(m->once, m->once_count, sizeof(*entity), memory_compare_ids);
+}
+
 void memory_follow(struct memory *m, const struct id *entity, bool on)
 {
 	LOCKED(m);
+	remember_once(m, entity);
 	struct id *found = m->followed_count ?
 		bsearch(entity, m->followed, m->followed_count, sizeof(*entity), memory_compare_ids) : NULL;
 
@@ -65,6 +77,19 @@ void memory_follow(struct memory *m, const struct id *entity, bool on)
 		*found = m->followed[--m->followed_count];
 		qsort(m->followed, m->followed_count, sizeof(*entity), memory_compare_ids);
 	}
+}
+
+void memory_follow_document(struct memory *m, const struct id *document, bool on)
+{
+	LOCKED(m);
+
+	for (size_t i = 0; i < m->document_count; i++)
+		if (id_equal(&m->documents[i], document))
+			m->documents[i--] = m->documents[--m->document_count];
+	if (!on)
+		return;
+	GROW(m->documents, m->document_count, m->document_capacity);
+	m->documents[m->document_count++] = *document;
 }
 
 void memory_append(struct memory *m, struct record *record, struct id *out_id)
@@ -180,6 +205,11 @@ void memory_rewind(struct memory *m, uint64_t count)
 void memory_fail_sync(struct memory *m, int error)
 {
 	m->sync_error = error;
+}
+
+void memory_fail_take(struct memory *m, int error)
+{
+	m->take_error = error;
 }
 
 void memory_drop_piece(struct memory *m, const struct id *name)

@@ -71,6 +71,7 @@ void sim_free(struct sim *sim)
 		if (node->core)
 			drop_jobs(node);
 		core_free(node->core);
+		check_wants_end(node);
 		free(node->contacts);
 	}
 	while (sim_heap_take(&sim->heap, &event))
@@ -219,6 +220,30 @@ static void lose_some(struct sim_node *node)
 	}
 }
 
+static bool names_piece(const struct log *log, const struct id *name)
+{
+	for (size_t i = 0; log && i < log->count; i++)
+		for (size_t j = 0; j < log->entries[i].blob->piece_count; j++)
+			if (id_equal(&log->entries[i].blob->pieces[j].name, name))
+				return true;
+	return false;
+}
+
+/* Pieces of others: they are not synced one by one. */
+static void lose_pieces(struct sim_node *node)
+{
+	struct memory *m = node->memory;
+	const struct log *own = memory_find_log(m, &node->key.public);
+
+	for (size_t i = 0; i < m->log_count; i++)
+		for (size_t j = 0; m->logs[i] != own && j < m->logs[i]->count; j++) {
+			const struct blob *blob = m->logs[i]->entries[j].blob;
+			for (size_t k = 0; k < blob->piece_count; k++)
+				if (sim_random_chance(&node->sim->random, 20000) && !names_piece(own, &blob->pieces[k].name))
+					memory_drop_piece(m, &blob->pieces[k].name);
+		}
+}
+
 void sim_crash(struct sim_node *node, bool politely)
 {
 	if (!node->core)
@@ -228,12 +253,15 @@ void sim_crash(struct sim_node *node, bool politely)
 	drop_jobs(node);
 	core_free(node->core);
 	node->core = NULL;
+	check_wants_end(node);
 	node->wake_us = UINT64_MAX;
 	const struct log *own = memory_find_log(node->memory, &node->key.public);
 	if (own && own->count > own->durable)
 		memory_rewind(node->memory, own->count - own->durable);
-	if (!politely)
+	if (!politely) {
 		lose_some(node);
+		lose_pieces(node);
+	}
 }
 
 struct sim_node *sim_author(struct sim *sim, const struct id *device)
@@ -368,6 +396,9 @@ static void take_event(struct sim_node *node, const struct event *event)
 	case EVENT_OWN_KNOWN:
 		node->own_known = true;
 		break;
+	case EVENT_WANTED:
+		check_wanted(node, event);
+		break;
 	case EVENT_FORK:
 		if (!sim->rewinds)
 			sim_fail(sim, node, "a fork of an honest log");
@@ -375,7 +406,6 @@ static void take_event(struct sim_node *node, const struct event *event)
 	case EVENT_GONE:
 	case EVENT_RECORDS:
 	case EVENT_PIECES:
-	case EVENT_WANTED:
 	case EVENT_SYNCED:
 		break;
 	}

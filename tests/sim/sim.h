@@ -6,9 +6,11 @@
  *
  * The network carries connections, as TCP does: bytes of one direction stay in order, a lost segment is
  * a late one, a connection may be reset, and one whose way is cut stands still until it heals or time is up.  Between
- * connections there is no order.  A dial may come twice, and may be possible one way only.
+ * connections there is no order.  A dial may come twice, and may be possible one way only.  A node may be deaf: what is
+ * sent to it stands still, what it sends arrives.
  *
- * A crash takes what was not synced: own records to the last sync, and the newest of what came from others.
+ * A crash takes what was not synced: own records to the last sync, the newest of what came from others, and some of
+ * their pieces.
  *
  * What must hold is looked at as it happens (sim_check.c); what does not stands in sim->failure,
  * with the time, and the run ends.  One thread.  Times are microseconds of the simulation unless they say otherwise.
@@ -58,6 +60,7 @@ struct sim_segment {
 	uint8_t bytes[];
 };
 
+struct sim_want;
 struct sim_wire;
 struct sim_end { /* of a connection */
 	struct sim_wire *wire;
@@ -90,12 +93,13 @@ struct sim_node {
 	struct sim_random random;
 	int64_t skew_ms;              /* of the wall clock */
 	bool dialable, hub, lies;     /* hub: everybody can dial it */
+	bool deaf;                    /* nothing reaches it */
 	unsigned side;                /* nodes of two sides do not reach each other */
 	bool own_known;               /* may sign: EVENT_OWN_KNOWN came since the start, or it never had a past */
-	bool rewound;                 /* came back from a backup: it must hear first */
 	uint64_t rate, busy_us, wake_us;
 	struct sim_end *ends;
 	struct sim_job *jobs;         /* works that are out */
+	struct sim_want *wants;       /* not answered yet */
 	unsigned *contacts;           /* nodes whose addresses its person knows */
 	size_t contact_count;
 	uint64_t sent[PACKET_COUNT];  /* packets by kind */
@@ -123,6 +127,8 @@ struct sim {
 	crypto_generichash_state trace;
 	bool calm;                    /* faults are over */
 	bool rewinds;                 /* backups come back in this story: logs may fork */
+	bool devices;                 /* persons have several */
+	uint64_t last_want;
 
 	char failure[256];            /* empty: none */
 	uint64_t events, dials, sessions, segments, lost, resets, crashes, checks, bytes;
@@ -173,7 +179,7 @@ void wire_crash(struct sim_node *node, bool politely);
 void wire_event(struct sim *sim, const struct sim_event *event);
 bool wire_flush(struct sim_end *end); /* true: something was sent */
 struct sim_end *wire_find(struct sim_node *node, uint64_t session);
-bool wire_is_cut(const struct sim_node *a, const struct sim_node *b);
+bool wire_is_cut(const struct sim_node *from, const struct sim_node *to);
 void wire_free_all(struct sim *sim);
 
 /* ---- what must hold (sim_check.c) ---- */
@@ -185,8 +191,12 @@ void check_taken(struct sim_node *node, const struct id *device); /* a log of th
 void check_node(struct sim_node *node);    /* counts and memory; cheap */
 void check_all(struct sim *sim);
 void check_closed(struct sim_node *node, const struct event *event);
+/* Somebody waits for a version until then: told once, in time, and the truth. */
+void check_want(struct sim_node *node, const struct id *version, uint64_t until_ms);
+void check_wanted(struct sim_node *node, const struct event *event);
+void check_wants_end(struct sim_node *node); /* it is down: nobody waits any more */
 /* Every node has all that it follows. out_why: the first that has not. */
-bool check_converged(struct sim *sim, char *out_why, size_t why_size);
+bool check_converged(const struct sim *sim, char *out_why, size_t why_size);
 
 /* ---- faults of its own (sim_lie.c) ---- */
 

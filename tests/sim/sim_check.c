@@ -13,6 +13,8 @@
  */
 #define MEMORY_BASE (2 * 1024 * 1024)
 #define MEMORY_SESSION (512 * 1024)
+#define INTRO_MAX 1    /* records of a log that nobody here follows: here each is signed, so its first */
+#define WANT_LATE_MS 1 /* clocks of the core count whole ones */
 #define CHECK_TURNS 16 /* of a node, between two looks at its counts */
 
 struct truth_record { /* one that its author's disk holds, or held */
@@ -102,6 +104,9 @@ static void check_log(struct sim_node *node, const struct log *log)
 		else if (!sim->rewinds && blob->seq != i)
 			sim_fail(sim, node, "an honest log has two records %llu", (unsigned long long)blob->seq);
 	}
+	struct id person = memory_person_of(node->memory, log);
+	if (!sim->devices && log->count > INTRO_MAX && !memory_followed_once(node->memory, &person))
+		sim_fail(sim, node, "holds %zu records of somebody who is not followed", log->count);
 	if (!is_own && log->count > 0 && !log->entries[log->count - 1].is_signed)
 		sim_fail(sim, node, "a log ends without a signature");
 }
@@ -114,11 +119,59 @@ void check_taken(struct sim_node *node, const struct id *device)
 		check_log(node, log);
 }
 
-void check_all(struct sim *sim)
+/* ---- who waits ---- */
+
+struct sim_want {
+	struct sim_want *next;
+	uint64_t token, until_ms;
+	struct id version;
+};
+
+void check_want(struct sim_node *node, const struct id *version, uint64_t until_ms)
 {
-	for (unsigned i = 0; i < sim->count; i++)
-		for (size_t j = 0; j < sim->nodes[i].memory->log_count; j++)
-			check_log(&sim->nodes[i], sim->nodes[i].memory->logs[j]);
+	struct sim_want *want = must(calloc(1, sizeof(*want)));
+
+	*want = (struct sim_want){ node->wants, ++node->sim->last_want, until_ms, *version };
+	node->wants = want;
+	core_want(node->core, version, want->token, until_ms);
+}
+
+void check_wanted(struct sim_node *node, const struct event *event)
+{
+	const struct depot *depot = memory_depot(node->memory);
+	struct sim_want **at = &node->wants, *want;
+	struct depot_piece piece;
+
+	while (*at && (*at)->token != event->token)
+		at = &(*at)->next;
+	want = *at;
+	if (!want) {
+		sim_fail(node->sim, node, "tells one who does not wait");
+		return;
+	}
+	if (node->sim->now_us / 1000 > want->until_ms + WANT_LATE_MS)
+		sim_fail(node->sim, node, "tells one who waited %llu ms too late",
+			 (unsigned long long)(node->sim->now_us / 1000 - want->until_ms));
+	if (event->result == 0 && depot->calls->missing_of(depot->context, &want->version, &piece, 1) != 0)
+		sim_fail(node->sim, node, "says that a version is here, and it is not whole");
+	*at = want->next;
+	free(want);
+}
+
+void check_wants_end(struct sim_node *node)
+{
+	for (struct sim_want *want = node->wants, *next; want; want = next) {
+		next = want->next;
+		free(want);
+	}
+	node->wants = NULL;
+}
+
+static void check_waiting(struct sim_node *node)
+{
+	for (const struct sim_want *want = node->wants; want; want = want->next)
+		if (node->sim->now_us / 1000 > want->until_ms + WANT_LATE_MS)
+			sim_fail(node->sim, node, "lets somebody wait");
 }
 
 void check_node(struct sim_node *node)
@@ -127,12 +180,47 @@ void check_node(struct sim_node *node)
 
 	if (++node->turns % CHECK_TURNS != 0)
 		return;
+	check_waiting(node);
 	core_count(node->core, &counts);
 	if (counts.memory > node->memory_most)
 		node->memory_most = counts.memory;
 	if (counts.memory > MEMORY_BASE + counts.sessions * MEMORY_SESSION)
 		sim_fail(node->sim, node, "%llu bytes of memory with %llu sessions", (unsigned long long)counts.memory,
 			 (unsigned long long)counts.sessions);
+}
+
+/* Nothing is kept but what a version names that is here. */
+static void check_pieces(struct sim_node *node)
+{
+	const struct memory *m = node->memory;
+	size_t named = 0;
+
+	if (node->life > 1)
+		return; /* a crash takes records and leaves their pieces */
+
+	for (size_t i = 0; i < m->log_count; i++)
+		for (size_t j = 0; j < m->logs[i]->count; j++) {
+			const struct blob *blob = m->logs[i]->entries[j].blob;
+			for (size_t k = 0; k < blob->piece_count; k++) {
+				struct blob *piece = memory_find_piece(m, &blob->pieces[k].name);
+				named += piece && piece->marked != node;
+				if (piece)
+					piece->marked = node;
+			}
+		}
+	if (named < m->piece_count)
+		sim_fail(node->sim, node, "keeps %zu pieces that no version here names", m->piece_count - named);
+}
+
+void check_all(struct sim *sim)
+{
+	for (unsigned i = 0; i < sim->count; i++) {
+		check_pieces(&sim->nodes[i]);
+		check_waiting(&sim->nodes[i]);
+	}
+	for (unsigned i = 0; i < sim->count; i++)
+		for (size_t j = 0; j < sim->nodes[i].memory->log_count; j++)
+			check_log(&sim->nodes[i], sim->nodes[i].memory->logs[j]);
 }
 
 void check_closed(struct sim_node *node, const struct event *event)
@@ -187,7 +275,7 @@ static unsigned count_peers(const struct sim_node *node, const struct sim_node *
 	return count;
 }
 
-bool check_converged(struct sim *sim, char *out_why, size_t why_size)
+bool check_converged(const struct sim *sim, char *out_why, size_t why_size)
 {
 	for (unsigned i = 0; i < sim->count; i++) {
 		struct sim_node *node = &sim->nodes[i];

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <uthash.h>
 #include <zlib.h>
 
@@ -15,6 +16,8 @@
 #define LINE_MAX_SIZE (1024 * 1024)
 #define EDIT_US (SECOND_US / 2)
 #define EDITS_MAX 3337
+#define PROGRESS_EDITS 100
+#define CONTACTS 3 /* of a document's authors, told to who joins them */
 #define AUTHORS_MAX 1024
 #define SETTLE_US (30 * 60 * SECOND_US)
 
@@ -180,16 +183,31 @@ static struct chapter *chapter_of(struct history *history, char *path)
 	return chapter;
 }
 
+static void follow(struct sim_node *node, const struct sim_node *other)
+{
+	const struct id *person = &other->memory->depot.person;
+
+	if (memory_follows(node->memory, person))
+		return;
+	memory_follow(node->memory, person, true);
+	core_follows_changed(node->core);
+}
+
+/* It follows all who were there and they it; it is told where some of them are. */
 static void join(struct sim *sim, struct chapter *chapter, unsigned author)
 {
+	struct sim_node *node = &sim->nodes[author];
+
 	for (size_t i = 0; i < chapter->author_count; i++)
 		if (chapter->authors[i] == author)
 			return;
 	for (size_t i = 0; i < chapter->author_count; i++) {
 		struct sim_node *other = &sim->nodes[chapter->authors[i]];
-		kit_follow(&sim->nodes[author], other);
-		kit_follow(other, &sim->nodes[author]);
+		follow(node, other);
+		follow(other, node);
 		sim_pump(other);
+		if (i + 1 == chapter->author_count || sim_random_below(&sim->story, chapter->author_count) < CONTACTS)
+			sim_meet(node, other);
 	}
 	GROW(chapter->authors, chapter->author_count, chapter->author_capacity);
 	chapter->authors[chapter->author_count++] = author;
@@ -219,11 +237,26 @@ static void tell_edit(struct sim *sim, struct history *history, const struct edi
 	sim_pump(node);
 }
 
-static void tell_all(struct sim *sim, struct history *history)
+static void tell_progress(const struct sim *sim, const struct history *history, size_t edits, FILE *out)
+{
+	char why[192];
+
+	if (!out || (edits % PROGRESS_EDITS != 0 && edits != history->count))
+		return;
+	bool all = check_converged(sim, why, sizeof(why));
+	fprintf(out, "%zu of %zu edits, %llu s of theirs and %llu of ours, %llu events, %llu packets, %llu sessions; %s\n",
+		edits, history->count, (unsigned long long)(sim->now_us / SECOND_US),
+		(unsigned long long)(clock() / CLOCKS_PER_SEC), (unsigned long long)sim->events,
+		(unsigned long long)sim->packets, (unsigned long long)sim->sessions, all ? "all have all" : why);
+	kit_tell_packets(sim, out);
+}
+
+static void tell_all(struct sim *sim, struct history *history, FILE *progress)
 {
 	for (size_t i = 0; i < history->count && !sim->failure[0]; i++) {
 		tell_edit(sim, history, &history->edits[i]);
 		sim_run(sim, sim->now_us + EDIT_US);
+		tell_progress(sim, history, i + 1, progress);
 	}
 }
 
@@ -242,7 +275,7 @@ struct sim *story_history(const struct story_options *options)
 	struct sim *sim = sim_new(&sim_options, history.author_count);
 	while (sim->count < sim->count_max)
 		kit_begin(sim_add(sim, NULL), "author");
-	tell_all(sim, &history);
+	tell_all(sim, &history, options->progress);
 	uint64_t us = sim->failure[0] ? 0 : kit_converge(sim, SETTLE_US);
 	if (options->out)
 		fprintf(options->out, "  %zu edits of %u documents by %u authors; all have all %llu s after the last\n",

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,15 @@ void kit_save(struct sim_node *node, uint64_t size, struct id *out_version)
 		core_appended(node->core);
 }
 
+/* The newest version that is not whole here; NULL: none. */
+static const struct blob *find_lacking(const struct memory *m)
+{
+	for (size_t i = m->version_count; i > 0; i--)
+		if (m->versions[i - 1])
+			return m->versions[i - 1];
+	return NULL;
+}
+
 static void want_something(struct sim_node *node)
 {
 	struct sim *sim = node->sim;
@@ -50,8 +60,10 @@ static void want_something(struct sim_node *node)
 
 	if (!log || log->count == 0)
 		return;
-	const struct blob *blob = log->entries[sim_random_below(&sim->story, log->count)].blob;
-	core_want(node->core, &blob->id, sim->now_us, sim->now_us / 1000 + sim_random_below(&sim->story, 5000));
+	const struct blob *blob = find_lacking(node->memory);
+	if (!blob || sim_random_chance(&sim->story, 200000))
+		blob = log->entries[sim_random_below(&sim->story, log->count)].blob;
+	check_want(node, &blob->id, sim->now_us / 1000 + sim_random_skewed(&sim->story, 1, 5000));
 }
 
 static void change_follow(struct sim_node *node)
@@ -110,6 +122,7 @@ static void disk_works(struct sim *sim, void *context, uint64_t argument)
 	struct sim_node *node = context;
 
 	memory_fail_sync(node->memory, 0);
+	memory_fail_take(node->memory, 0);
 	if (node->core) {
 		sim->sender = node;
 		core_appended(node->core); /* the next save */
@@ -121,6 +134,26 @@ static void join_sides(struct sim *sim, void *context, uint64_t argument)
 {
 	for (unsigned i = 0; i < sim->count; i++)
 		sim->nodes[i].side = 0;
+}
+
+static void hear(struct sim *sim, void *context, uint64_t argument)
+{
+	struct sim_node *node = context;
+
+	node->deaf = false;
+}
+
+/* What its user saves is not durable, or what comes from others cannot be kept, or both. */
+static void break_disk(struct sim *sim, struct sim_node *node, uint64_t us)
+{
+	uint64_t lot = sim_random_below(&sim->story, 3);
+	int error = sim_random_chance(&sim->story, 500000) ? -EIO : -ENOSPC;
+
+	if (lot != 0)
+		memory_fail_sync(node->memory, error);
+	if (lot != 1)
+		memory_fail_take(node->memory, error);
+	sim_at(sim, sim->now_us + us, disk_works, node, 0);
 }
 
 static void break_node(struct sim *sim, struct sim_node *node, uint64_t us)
@@ -142,7 +175,7 @@ void kit_break(struct sim *sim, uint64_t longest_us)
 	struct sim_node *node = &sim->nodes[sim_random_below(story, sim->count)];
 	uint64_t us = sim_random_skewed(story, 50000, longest_us);
 
-	switch (sim_random_below(story, 6)) {
+	switch (sim_random_below(story, 7)) {
 	case 0:
 	case 1:
 		break_node(sim, node, us);
@@ -153,12 +186,15 @@ void kit_break(struct sim *sim, uint64_t longest_us)
 		sim_at(sim, sim->now_us + us, join_sides, NULL, 0);
 		break;
 	case 3:
-		memory_fail_sync(node->memory, sim_random_chance(story, 500000) ? -EIO : -ENOSPC);
-		sim_at(sim, sim->now_us + us, disk_works, node, 0);
+		break_disk(sim, node, us);
 		break;
 	case 4:
 		sim->options.weather.lost = (uint32_t)sim_random_skewed(story, 1, 200000);
 		sim->options.weather.reset = (uint32_t)sim_random_skewed(story, 1, 20000);
+		break;
+	case 5:
+		node->deaf = true;
+		sim_at(sim, sim->now_us + us, hear, node, 0);
 		break;
 	default:
 		node->skew_ms = (int64_t)sim_random_below(story, 7200000) - 3600000;
@@ -174,6 +210,7 @@ void kit_calm(struct sim *sim)
 	sim->options.weather.reset = 0;
 	join_sides(sim, NULL, 0);
 	for (unsigned i = 0; i < sim->count; i++) {
+		sim->nodes[i].deaf = false;
 		sim_start(&sim->nodes[i]);
 		disk_works(sim, &sim->nodes[i], 0);
 	}
@@ -194,4 +231,30 @@ uint64_t kit_converge(struct sim *sim, uint64_t most_us)
 	}
 	check_all(sim);
 	return sim->now_us - begin_us;
+}
+
+/* ---- figures ---- */
+
+void kit_tell_packets(const struct sim *sim, FILE *out)
+{
+	static const char *const names[PACKET_COUNT] = { "ready", "query", "page", "push", "note", "graft", "prune",
+							 "follow", "thanks", "welcome", "ping", "pong" };
+
+	fprintf(out, "  packets:");
+	for (int kind = 0; kind < PACKET_COUNT; kind++) {
+		uint64_t count = 0;
+		for (unsigned i = 0; i < sim->count; i++)
+			count += sim->nodes[i].sent[kind];
+		if (count > 0)
+			fprintf(out, " %s %llu;", names[kind], (unsigned long long)count);
+	}
+	unsigned sessions = 0, most = 0;
+	for (unsigned i = 0; i < sim->count; i++) {
+		unsigned ends = 0;
+		for (const struct sim_end *end = sim->nodes[i].ends; end; end = end->next)
+			ends++;
+		sessions += ends;
+		most = ends > most ? ends : most;
+	}
+	fprintf(out, " now %u sessions, at most %u of one node\n", sessions / 2, most);
 }

@@ -14,7 +14,7 @@
 #define SKIPPED 77 /* what meson takes for a test that was skipped */
 
 static const char usage[] =
-	"moot-sim [--scenario NAME] [--seed S] [--seeds COUNT] [--nodes N] [--seconds T] [--real] [--once]\n"
+	"moot-sim [--scenario NAME] [--seed S] [--seeds COUNT] [--nodes N] [--seconds T] [--real] [--once] [--progress]\n"
 	"  --seeds    so many seeds, from S on\n"
 	"  --seconds  of faults; --nodes: of the history, so many edits\n"
 	"  --real     signatures are made and checked in large stories too\n"
@@ -34,22 +34,6 @@ static void tell_closes(const struct sim *sim)
 	for (int i = 0; i < 256; i++)
 		if (sim->closes[i] > 0)
 			printf(" %s %llu;", i ? strerror(i) : "goodbye", (unsigned long long)sim->closes[i]);
-	printf("\n");
-}
-
-static void tell_packets(const struct sim *sim)
-{
-	static const char *const names[PACKET_COUNT] = { "ready", "query", "page", "push", "note", "graft", "prune",
-							 "follow", "thanks", "welcome", "ping", "pong" };
-
-	printf("  packets:");
-	for (int kind = 0; kind < PACKET_COUNT; kind++) {
-		uint64_t count = 0;
-		for (unsigned i = 0; i < sim->count; i++)
-			count += sim->nodes[i].sent[kind];
-		if (count > 0)
-			printf(" %s %llu;", names[kind], (unsigned long long)count);
-	}
 	printf("\n");
 }
 
@@ -86,7 +70,7 @@ static int run_once(const struct story *story, struct story_options *options, bo
 	bool failed = sim->failure[0];
 	if (verbose || failed) {
 		tell(sim, options->seed, milliseconds() - begin_ms);
-		tell_packets(sim);
+		kit_tell_packets(sim, stdout);
 		tell_closes(sim);
 	}
 	fflush(stdout);
@@ -112,7 +96,8 @@ static const struct option long_options[] = {
 	{ "scenario", required_argument, NULL, 'c' }, { "seed", required_argument, NULL, 's' },
 	{ "seeds", required_argument, NULL, 'S' },    { "nodes", required_argument, NULL, 'n' },
 	{ "seconds", required_argument, NULL, 't' },  { "real", no_argument, NULL, 'r' },
-	{ "once", no_argument, NULL, 'o' },           { NULL, 0, NULL, 0 },
+	{ "once", no_argument, NULL, 'o' },           { "progress", no_argument, NULL, 'p' },
+	{ NULL, 0, NULL, 0 },
 };
 
 static void show_usage(void)
@@ -148,6 +133,8 @@ int main(int argc, char **argv)
 			options.real_keys = true;
 		else if (c == 'o')
 			once = true;
+		else if (c == 'p')
+			options.progress = stderr;
 		else
 			story = NULL;
 	}

@@ -172,6 +172,7 @@ static struct sim *tell_devices(const struct story_options *options)
 	struct sim *sim = begin_small(options, 5, false);
 	struct sim_node *nodes = sim->nodes;
 
+	sim->devices = true;
 	sim_add(sim, NULL);
 	sim_add(sim, &nodes[0].key.public);
 	sim_add(sim, &nodes[0].key.public);

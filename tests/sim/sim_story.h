@@ -16,6 +16,7 @@ struct story_options {
 	unsigned seconds; /* of faults, or of whatever goes on; 0: the story's own */
 	bool real_keys;   /* where the story would take those that cost nothing */
 	FILE *out;        /* NULL: quiet */
+	FILE *progress;   /* long stories tell there how far they are; NULL: nowhere */
 };
 
 struct story {
@@ -40,6 +41,8 @@ void kit_break(struct sim *sim, uint64_t longest_us);
 void kit_calm(struct sim *sim);       /* all is healed, everybody is up */
 /* Until all have all. Fails after `most_us`. The time it took. */
 uint64_t kit_converge(struct sim *sim, uint64_t most_us);
+
+void kit_tell_packets(const struct sim *sim, FILE *out); /* sent, by kind; sessions that nodes have now */
 
 struct sim *story_spread(const struct story_options *options);
 struct sim *story_history(const struct story_options *options);

@@ -24,9 +24,15 @@ struct sim_dial {
 
 /* ---- ways ---- */
 
-bool wire_is_cut(const struct sim_node *a, const struct sim_node *b)
+bool wire_is_cut(const struct sim_node *from, const struct sim_node *to)
 {
-	return a->side != b->side;
+	return from->side != to->side || to->deaf;
+}
+
+/* A dial needs an answer. */
+static bool is_out_of_reach(const struct sim_node *a, const struct sim_node *b)
+{
+	return wire_is_cut(a, b) || wire_is_cut(b, a);
 }
 
 static uint64_t way_us(struct sim *sim, const struct sim_node *a, const struct sim_node *b)
@@ -380,7 +386,7 @@ void wire_dial(struct sim_node *node, const struct event *event)
 		strcpy(dial->address, event->address);
 		if (!dial->to)
 			fail_dial(sim, dial, 1000);
-		else if (wire_is_cut(node, dial->to) || !may_dial(sim, node, dial->to))
+		else if (is_out_of_reach(node, dial->to) || !may_dial(sim, node, dial->to))
 			fail_dial(sim, dial, sim_random_chance(&sim->random, 500000) ? DIAL_US : 200000);
 		else
 			put(sim, way_us(sim, node, dial->to) + (i ? sim_random_below(&sim->random, 5 * SECOND_US) : 0),
@@ -393,7 +399,7 @@ static void dial_comes(struct sim *sim, struct sim_dial *dial)
 	struct sim_node *to = dial->to;
 	char address[ADDRESS_SIZE_MAX];
 
-	if (!to->core || wire_is_cut(dial->from, to)) {
+	if (!to->core || is_out_of_reach(dial->from, to)) {
 		fail_dial(sim, dial, to->core ? DIAL_US : way_us(sim, to, dial->from));
 		return;
 	}

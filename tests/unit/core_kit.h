@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,7 @@ struct node {
 	struct memory *memory;
 	struct core *core;       /* NULL: down */
 	bool dial;
+	unsigned aim;            /* sessions it keeps; 0: 8 */
 	bool hold_works;         /* works stay in `works` until it is lifted */
 	struct work *works[64];
 	size_t work_count;
@@ -102,7 +104,8 @@ static inline void world_begin(struct world *w)
 
 static inline void node_up(struct node *node)
 {
-	struct core_options options = { .clock = node->world->clock, .dial = node->dial, .peers_aim = 8 };
+	struct core_options options = { .clock = node->world->clock, .dial = node->dial,
+					.peers_aim = node->aim ? node->aim : 8 };
 
 	strcpy(options.address, node->address);
 	node->core = core_new(&options, memory_depot(node->memory));
@@ -168,14 +171,20 @@ static inline void world_end(struct world *w)
 static inline struct cable *join_nodes(struct node *a, struct node *b, const struct id *expected)
 {
 	struct world *w = b->world;
-	struct cable *c = &w->cables[w->cable_count++];
+	struct cable *c = &w->cables[0];
 
-	assert_true(w->cable_count <= WIRES_MAX);
+	if (w->cable_count < WIRES_MAX)
+		c = &w->cables[w->cable_count++];
+	else
+		while (c->open) /* those that were cut are used again */
+			assert_true(++c < &w->cables[WIRES_MAX]);
+	bytes_finish(&c->ends[0].to_take);
+	bytes_finish(&c->ends[1].to_take);
 	*c = (struct cable){ .open = true, .ends = { { .node = a }, { .node = b } } };
 	bytes_init(&c->ends[0].to_take, 64 << 20);
 	bytes_init(&c->ends[1].to_take, 64 << 20);
 	char from[ADDRESS_SIZE_MAX];
-	snprintf(from, sizeof(from), "10.1.%zu.%zu:50000", w->cable_count / 250, w->cable_count % 250);
+	snprintf(from, sizeof(from), "10.1.%zu.%zu:50000", (size_t)(c - w->cables + 1) / 250, (size_t)(c - w->cables + 1) % 250);
 	c->ends[1].session = core_connected(b->core, from, false, NULL);
 	if (a)
 		c->ends[0].session = core_connected(a->core, b->address, true, expected);

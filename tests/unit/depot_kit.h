@@ -45,7 +45,8 @@ static inline void kit_taken(void *context)
 
 static inline void node_open(struct node *n)
 {
-	const struct depot_store_options options = { n->t.store, kit_arrived, kit_taken, n };
+	const struct depot_store_options options = { .store = n->t.store, .arrived = kit_arrived, .records_taken = kit_taken,
+						     .context = n };
 
 	assert_int_equal(depot_store_new(&n->store, &options), 0);
 	n->depot = depot_store_depot(n->store);

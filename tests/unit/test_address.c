@@ -122,6 +122,31 @@ static void test_scope(void **state)
 			fail_msg("%s: %d", cases[i].host, address_scope(cases[i].host));
 }
 
+static void test_what_a_peer_may_tell(void **state)
+{
+	static const struct {
+		const char *address;
+		enum address_scope from;
+		bool expected;
+	} cases[] = {
+		{ "127.0.0.1:4040", ADDRESS_LOOPBACK, true }, { "127.0.0.1:4040", ADDRESS_LINK, false },
+		{ "127.0.0.1:22", ADDRESS_INTERNET, false }, { "[::1]:22", ADDRESS_PRIVATE, false },
+		{ "[::ffff:127.0.0.1]:22", ADDRESS_PRIVATE, false }, { "169.254.1.1:80", ADDRESS_PRIVATE, false },
+		{ "10.0.0.1:4040", ADDRESS_PRIVATE, true }, { "[::ffff:10.0.0.1]:4040", ADDRESS_PRIVATE, true },
+		{ "10.0.0.1:4040", ADDRESS_INTERNET, false }, { "192.0.2.1:4040", ADDRESS_LOOPBACK, true },
+		{ "192.0.2.1:4040", ADDRESS_INTERNET, true }, { "[2001:db8::1]:4040", ADDRESS_INTERNET, true },
+		{ "0.0.0.0:22", ADDRESS_LOOPBACK, false }, { "[::]:22", ADDRESS_LOOPBACK, false },
+		{ "[::ffff:0.0.0.0]:22", ADDRESS_LOOPBACK, false }, { "224.0.0.1:4040", ADDRESS_LOOPBACK, false },
+		{ "255.255.255.255:4040", ADDRESS_LOOPBACK, false }, { "[ff02::1]:4040", ADDRESS_LOOPBACK, false },
+		{ "localhost:22", ADDRESS_LOOPBACK, false }, { "host.example:4040", ADDRESS_INTERNET, false },
+		{ "192.0.2.1:0", ADDRESS_INTERNET, false }, { "nonsense", ADDRESS_LOOPBACK, false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (address_is_tellable(cases[i].address, cases[i].from) != cases[i].expected)
+			fail_msg("%s from %d", cases[i].address, cases[i].from);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +154,7 @@ int main(void)
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_join_is_split_again),
 		cmocka_unit_test(test_scope),
+		cmocka_unit_test(test_what_a_peer_may_tell),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -268,6 +268,25 @@ static void test_who_does_not_thank_waits(void **state)
 	world_end(&w);
 }
 
+/* No clock goes: all comes, and is told to have come, as fast as peers answer. */
+static void test_a_first_sync_waits_for_nothing(void **state)
+{
+	enum { DOCUMENTS = 1500 };
+	static struct id names[DOCUMENTS];
+
+	world_begin(&w);
+	struct node *a = node_add(&w), *b = node_add(&w);
+	save_small(a, names, DOCUMENTS);
+	world_settle(&w);
+	node_follow(b, a, true);
+	join_nodes(b, a, NULL);
+	world_settle(&w);
+	assert_int_equal(memory_pieces(b->memory), DOCUMENTS);
+	assert_int_equal(memory_missing(b->memory), 0);
+	assert_true(b->told[EVENT_SYNCED] > 0);
+	world_end(&w);
+}
+
 /* ---- who reads slowly ---- */
 
 static void test_a_slow_reader_costs_little(void **state)
@@ -360,6 +379,46 @@ static void test_a_dead_wire_is_noticed(void **state)
 	world_end(&w);
 }
 
+/* Whoever follows sixty people in a moment is no flood to his peers. */
+static void test_many_follows_at_once(void **state)
+{
+	struct node *n[2];
+	struct key key;
+
+	begin_mesh(n, 2);
+	for (int i = 0; i < 60; i++) {
+		key_create(&key, &w.clock);
+		memory_follow(n[0]->memory, &key.public, true);
+		core_follows_changed(n[0]->core);
+		world_run(&w, 5);
+	}
+	world_run(&w, 1000);
+	assert_int_equal(count_of(n[1]).floods, 0);
+	assert_int_equal(count_of(n[1]).sessions, 1);
+	world_end(&w);
+}
+
+/* A line that stands still lets them come all at once. */
+static void test_many_follows_on_a_line_that_stands(void **state)
+{
+	struct node *n[2];
+	struct key key;
+
+	begin_mesh(n, 2);
+	w.cables[0].ends[0].held = w.cables[0].ends[1].held = true;
+	for (int i = 0; i < 60; i++) {
+		key_create(&key, &w.clock);
+		memory_follow(n[0]->memory, &key.public, true);
+		core_follows_changed(n[0]->core);
+		world_run(&w, 400);
+	}
+	w.cables[0].ends[0].held = w.cables[0].ends[1].held = false;
+	world_run(&w, 1000);
+	assert_int_equal(count_of(n[1]).floods, 0);
+	assert_int_equal(count_of(n[1]).sessions, 1);
+	world_end(&w);
+}
+
 static void test_goodbye(void **state)
 {
 	struct node *n[2];
@@ -385,10 +444,13 @@ int main(void)
 		cmocka_unit_test(test_a_busy_author),
 		cmocka_unit_test(test_receipts_are_kept_by_both),
 		cmocka_unit_test(test_who_does_not_thank_waits),
+		cmocka_unit_test(test_a_first_sync_waits_for_nothing),
 		cmocka_unit_test(test_a_slow_reader_costs_little),
 		cmocka_unit_test(test_who_reads_nothing_is_left),
 		cmocka_unit_test(test_idle_sessions_live),
 		cmocka_unit_test(test_a_dead_wire_is_noticed),
+		cmocka_unit_test(test_many_follows_at_once),
+		cmocka_unit_test(test_many_follows_on_a_line_that_stands),
 		cmocka_unit_test(test_goodbye),
 	};
 

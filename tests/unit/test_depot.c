@@ -179,11 +179,16 @@ static int find_head(void *visitor, const struct head *head)
 	return carry_head(visitor, head);
 }
 
+static int compare_devices(const void *a, const void *b)
+{
+	return id_compare(&((const struct head *)a)->device, &((const struct head *)b)->device);
+}
+
 static void heads_are_told_in_order_of_device(void **state)
 {
 	struct pair *p = *state;
 	const struct id none = { { 0 } };
-	struct carrying c = { .count = 0 }, rest = { .count = 0 };
+	struct carrying c = { .count = 0 }, rest = { .count = 0 }, every = { .count = 0 };
 	struct node others[5];
 
 	write_text(&p->alice, NULL, "a", "a");
@@ -202,6 +207,10 @@ static void heads_are_told_in_order_of_device(void **state)
 	assert_int_equal(p->bob.depot->calls->each_head(p->bob.depot->context, &c.heads[2].device, find_head, &rest), 0);
 	assert_int_equal(rest.count, 4);
 	assert_true(id_equal(&rest.heads[0].device, &c.heads[3].device));
+	assert_int_equal(p->bob.depot->calls->every_head(p->bob.depot->context, carry_head, &every), 0);
+	qsort(every.heads, every.count, sizeof(every.heads[0]), compare_devices);
+	assert_int_equal(every.count, 7);
+	assert_memory_equal(every.heads, c.heads, 7 * sizeof(c.heads[0]));
 	for (size_t i = 0; i < 5; i++)
 		node_remove(&others[i]);
 }
@@ -863,6 +872,34 @@ static void authors_of_a_document(void **state)
 	assert_int_equal(count, 0);
 }
 
+/* A document is followed: pieces of its versions are asked for, whoever made them, and no others. */
+static void documents_followed(void **state)
+{
+	struct pair *p = *state;
+	const struct depot *depot = p->bob.depot;
+	struct depot_piece pieces[8];
+	uint64_t cursor = 0;
+	size_t count = 0;
+
+	struct id document = write_text(&p->alice, NULL, "a", "followed");
+	write_text(&p->alice, NULL, "b", "not followed");
+	node_sync(&p->alice);
+	carry_logs(&p->alice, &p->bob);
+	node_follow(&p->bob, device_of(&p->alice), false);
+	assert_int_equal(depot->calls->missing(depot->context, &cursor, pieces, 8), 0);
+	assert_int_equal(depot->calls->each_document(depot->context, count_entity, &count), 0);
+	assert_int_equal(count, 0);
+	node_follow(&p->bob, &document, true);
+	assert_int_equal(depot->calls->each_document(depot->context, count_entity, &count), 0);
+	assert_int_equal(count, 1);
+	assert_false(depot->calls->follows(depot->context, &document)); /* that is no entity */
+	cursor = 0;
+	assert_int_equal(depot->calls->missing(depot->context, &cursor, pieces, 8), 1);
+	node_follow(&p->bob, &document, false);
+	cursor = 0;
+	assert_int_equal(depot->calls->missing(depot->context, &cursor, pieces, 8), 0);
+}
+
 /* ---- pieces ---- */
 
 static void pieces_that_are_not_what_they_say(void **state)
@@ -1032,6 +1069,7 @@ int main(void)
 		cmocka_unit_test(whatever_shows_elsewise_is_told),
 		WITH_PAIR(followed_are_oneself_and_subscriptions),
 		WITH_PAIR(authors_of_a_document),
+		WITH_PAIR(documents_followed),
 		WITH_PAIR(pieces_that_are_not_what_they_say),
 		WITH_PAIR(heads_are_missing_before_the_rest),
 		WITH_PAIR(pieces_to_send_along),

@@ -40,9 +40,9 @@ static void sizes_are_bounded(void **state)
 		{ "as many as the least holds", 51, FOLLOW_SIZE_MIN },
 		{ "one more", 52, 65 },
 		{ "a thousand", 1000, 1250 },
-		{ "as many as the greatest holds", 209715, FOLLOW_SIZE_MAX },
-		{ "one more than it holds", 209716, FOLLOW_SIZE_MAX },
-		{ "beyond all reason", UINT64_MAX, FOLLOW_SIZE_MAX },
+		{ "as many as the greatest holds", 6553, FOLLOW_SIZE_AIM },
+		{ "one more than it holds", 6554, FOLLOW_SIZE_AIM },
+		{ "beyond all reason", UINT64_MAX, FOLLOW_SIZE_AIM },
 	};
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -88,7 +88,9 @@ static void all_that_are_followed_pass_and_few_others(void **state)
 		{ "one", 1, 1 },
 		{ "the least filter, full", 51, 200 },
 		{ "a thousand", 1000, 150 },
-		{ "ten thousand", 10000, 150 },
+		{ "as many as the greatest holds", 6553, 150 },
+		{ "ten thousand", 10000, 900 },
+		{ "a hundred thousand", 100000, 10000 },
 	};
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {

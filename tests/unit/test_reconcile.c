@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "follow.h"
 #include "reconcile.h"
 #include "reconcile_kit.h"
 #include "store_limits.h"
@@ -208,6 +209,23 @@ static void cost_grows_with_the_difference(void **state)
 		assert_int_equal(run.mine.count, cases[i].differences);
 		if (run.size > cases[i].size_max || run.rounds > cases[i].rounds_max)
 			fail_msg("over %zu bytes or %u rounds", cases[i].size_max, cases[i].rounds_max);
+		run_free(&run);
+		pair_free(&pair);
+	}
+}
+
+/* What meeting again takes before the first record, where each log is followed: both filters, and the ranges. */
+static void twice_the_logs_cost_no_more(void **state)
+{
+	for (size_t logs = 10000, before = 40 * 1024; logs <= 80000; logs *= 2) {
+		struct pair pair = pair_differing(logs, 10);
+		struct run run = reconcile(&pair.a, &pair.b, true);
+		size_t size = 2 * follow_size(logs) + run.size;
+
+		assert_int_equal(run.theirs.count, 10);
+		if (size * 100 >= before * 120)
+			fail_msg("%zu logs: %zu bytes, after %zu", logs, size, before);
+		before = size;
 		run_free(&run);
 		pair_free(&pair);
 	}
@@ -769,6 +787,7 @@ int main(void)
 		cmocka_unit_test(many_seeds),
 		cmocka_unit_test(a_set_sorts_itself),
 		cmocka_unit_test(cost_grows_with_the_difference),
+		cmocka_unit_test(twice_the_logs_cost_no_more),
 		cmocka_unit_test(a_million_logs),
 		cmocka_unit_test(a_newcomer_learns_all),
 		cmocka_unit_test(liars_come_to_an_end),
