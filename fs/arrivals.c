@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "control_private.h"
 #include "events.h"
+#include "news.h"
 #include "operations.h"
 #include "person.h"
 
@@ -30,7 +30,7 @@ static bool outdates(struct mount *m, const struct id *person, const struct id *
 	return true;
 }
 
-/* A person's directory in the root: what they are called here changes once, when it becomes known. */
+/* A person's directory in the root: what they are called here may have become known. */
 static bool outdates_person(struct mount *m, const char *name, const struct identity *is)
 {
 	char shown[PROFILE_NAME_MAX + 1];
@@ -138,82 +138,12 @@ static void wake(void *context, void *armed)
 	fuse_pollhandle_destroy(armed);
 }
 
-static void add_event(struct mount *m, const char *what, const char *path)
-{
-	events_add(m->events, what, path);
-	events_wake(m->events, wake, NULL);
-}
-
-/* Of the person alone, without a name of theirs. */
-static void add_person_event(struct mount *m, const char *what, const struct id *person)
-{
-	char shown[PROFILE_NAME_MAX + 1];
-
-	person_shown_name(m, person, shown);
-	add_event(m, what, shown);
-}
-
-/* What stands at a name now. */
-static const char *what_came(struct store_txn *txn, const struct notice *notice)
-{
-	struct standing standing[2];
-	int versions = 0;
-
-	int count = tree_standing(txn, &notice->person, &notice->directory, notice->name, standing, 2);
-	for (int i = 0; i < count && i < 2; i++) {
-		if (standing[i].what == WHAT_DIRECTORY)
-			return "directory";
-		versions += standing[i].what == WHAT_VERSION;
-	}
-	return versions > 1 ? "fork" : versions == 1 ? "version" : "removed";
-}
-
-static void tell_people(struct mount *m, const struct notice *notice)
-{
-	CLEANUP(bytes_finish) struct bytes path;
-	char shown[PROFILE_NAME_MAX + 1];
-	struct store_txn *txn;
-
-	bytes_init(&path, 8192);
-	if (id_is_zero(&notice->person)) {
-		add_event(m, "many", "");
-		return;
-	}
-	if (!notice->name[0]) {
-		add_person_event(m, "person", &notice->person);
-		return;
-	}
-	person_shown_name(m, &notice->person, shown);
-	if (store_begin(m->store, false, &txn) < 0)
-		return;
-	bytes_put_text(&path, shown);
-	bytes_put_text(&path, "/");
-	int err = text_put_path(&path, txn, &notice->person, &notice->directory, notice->name);
-	const char *what = what_came(txn, notice);
-	store_abort(txn);
-	bytes_put_u8(&path, '\0');
-	if (err == 0 && bytes_error(&path) == 0)
-		add_event(m, what, (const char *)path.data);
-}
-
-static void tell_event(struct mount *m, const struct notice *notice)
-{
-	struct id person = notice->person;
-	struct store_txn *txn;
-
-	if (id_is_zero(&person) && store_begin(m->store, false, &txn) == 0) {
-		person_of(txn, &notice->directory, &person);
-		store_abort(txn);
-	}
-	add_person_event(m, notice->event == EVENT_READY ? "peer" : notice->event == EVENT_GONE ? "gone" : "fork", &person);
-}
-
 void arrivals_tell(void *context, const struct notice *notice)
 {
 	struct mount *m = context;
 
 	if (notice->event) {
-		tell_event(m, notice);
+		/* The kernel knows nothing of it. */
 	} else if (notice->surplus) {
 		shed(m);
 	} else if (notice->bytes_of) {
@@ -226,8 +156,8 @@ void arrivals_tell(void *context, const struct notice *notice)
 	} else {
 		tell_name(m, notice);
 	}
-	if (notice->arrived)
-		tell_people(m, notice);
+	news_tell(m->store, m->events, &m->news, notice);
+	events_wake(m->events, wake, NULL);
 }
 
 /* ---- what the network tells ---- */

@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 const struct command command_table[] = {
 	{ "init", "[--name NAME] [--person ID] [--passphrase]", "make an identity and a data folder", command_init },
@@ -15,8 +14,10 @@ const struct command command_table[] = {
 	{ "peers", "", "who is connected or remembered, and what came from whom", command_peers },
 	{ "follow", "WHO", "fetch and keep all that is theirs, from now on", command_follow },
 	{ "unfollow", "WHO", "no more", command_follow },
-	{ "devices", "[admit ID | retire ID]", "your devices; let another one speak for you, or no more", command_devices },
+	{ "devices", "[admit|retire ID | forks | keep ID]",
+	  "your devices; let another one speak for you, or no more; which side of a forked log counts", command_devices },
 	{ "watch", "[PATH]", "print what arrives, as it arrives, until it is interrupted", command_watch },
+	{ "metrics", "", "print counters, in the text format of Prometheus", command_metrics },
 	{ "id", "", "print who you are here", command_id },
 	{ "status", "", "what is served, what waits to be signed, what is not published and why", command_status },
 	{ "log", "PATH", "the versions of a document, a line each, oldest first", command_log },
@@ -106,18 +107,4 @@ int command_run(int argc, char **argv)
 	if (fflush(stdout) != 0 && status == 0)
 		status = command_fail("the output could not be written");
 	return status;
-}
-
-void progress_show(const char *what, uint64_t done, uint64_t total)
-{
-	enum { WIDTH = 40 };
-	char bar[WIDTH + 1];
-
-	if (!isatty(STDERR_FILENO) || total == 0)
-		return;
-	size_t filled = (size_t)(done * WIDTH / total);
-	memset(bar, ' ', WIDTH);
-	memset(bar, '#', filled < WIDTH ? filled : WIDTH);
-	bar[WIDTH] = '\0';
-	fprintf(stderr, "\r%s [%s] %3u%%%s", what, bar, (unsigned)(done * 100 / total), done >= total ? "\n" : "");
 }

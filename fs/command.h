@@ -2,7 +2,7 @@
  * command.h - the `moot` command: one table of subcommands, and what they share.
  *
  * A command works through the mount where one serves the data folder (plain
- * files, as a shell would), and opens the data folder itself where none does.
+ * files, as a shell would), asks `moot serve` where that does, and opens the data folder itself where nothing runs.
  * Exit status: 0; 1, failed, one sentence on stderr; 2, usage.
  */
 #ifndef COMMAND_H
@@ -48,15 +48,18 @@ int session_key(const char *path, struct key *out, struct why *why);
 int session_open(struct session *s, bool reindex, struct why *why);
 /* The same by who runs the network then: nothing is signed before peers were asked, where that is called for. */
 int session_open_serving(struct session *s, struct why *why);
+/* As many descriptors as the system allows: before serving peers. */
+void session_raise_files(void);
 int session_close(struct session *s);
 /* Asks for a passphrase; echo off. At most size - 1 bytes. */
 int session_ask(const char *prompt, char *out, size_t size);
 
 /* Where a path that a person gave leads: a file in a mount, or a slot in an open session. */
 struct target {
-	char mount_path[PATH_MAX]; /* empty: by the session */
+	char mount_path[PATH_MAX]; /* served: as it would be below the mount */
 	struct session session;
-	bool opened;
+	bool opened; /* by the session */
+	bool served; /* by a node without a mount, which is asked (ask.h); session.path is set */
 	struct control_node node;
 };
 
@@ -75,12 +78,18 @@ int target_write(struct target *t, const char *row, const char *text, struct why
 int command_print_node(int argc, char **argv, const char *row);
 /* A bar on a terminal, nothing elsewhere. done == total ends it. */
 void progress_show(const char *what, uint64_t done, uint64_t total);
+/* On a terminal: how a sync goes on that the node which runs was asked for, until it cannot go on. Elsewhere nothing. */
+void sync_await(void);
+struct progress;
+/* A line on stderr; on a terminal in the place of the one before, until it is over. */
+void sync_print(const struct progress *p, bool terminal);
 
 int command_init(int argc, char **argv);
 int command_mount(int argc, char **argv);
 int command_umount(int argc, char **argv);
 int command_id(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_metrics(int argc, char **argv);
 int command_log(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_diff(int argc, char **argv);

@@ -1,12 +1,9 @@
-/* command_network.c - serve, connect, invite, peers, follow, unfollow. */
+/* command_network.c - connect, invite, peers, follow, unfollow. */
 #include <errno.h>
-#include <getopt.h>
 #include <ifaddrs.h>
-#include <inttypes.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +16,6 @@
 #define ANSWER_MS_MAX 5000 /* for whoever is connected to */
 #define NAME_MS_MAX 1000   /* for their name to come */
 #define POLL_MS 50
-#define TICK_MS_MAX 1000
 #define PUBLIC_SENTENCE "Everything that is not scratch is public to every peer from now on, old versions too."
 
 static void sleep_ms(unsigned ms)
@@ -29,82 +25,15 @@ static void sleep_ms(unsigned ms)
 	nanosleep(&time, NULL);
 }
 
-/* ---- serve ---- */
+/* ---- the node that runs ---- */
 
-/* The signals that end it, blocked in every thread; taken by sigtimedwait(). */
-static void block_ends(sigset_t *out)
-{
-	sigemptyset(out);
-	sigaddset(out, SIGTERM);
-	sigaddset(out, SIGINT);
-	sigaddset(out, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, out, NULL);
-}
-
-static void tend(struct desk *desk, const sigset_t *ends)
-{
-	for (;;) {
-		uint64_t wait_ms = desk_tick(desk);
-		if (wait_ms > TICK_MS_MAX)
-			wait_ms = TICK_MS_MAX;
-		const struct timespec wait = { (time_t)(wait_ms / 1000), (long)(wait_ms % 1000) * 1000000 };
-		if (sigtimedwait(ends, NULL, &wait) > 0)
-			return;
-	}
-}
-
-static int serve(struct session *s, const char *listen, const sigset_t *ends, struct why *why)
-{
-	const struct network_options options = { .store = s->store, .desk = s->desk, .listen = listen };
-	char address[ADDRESS_SIZE_MAX];
-
-	int err = network_start(&s->host.network, &options, why);
-	if (err < 0)
-		return why->text[0] ? err : why_set(why, err, "the network cannot be started: %s", why_errno(err));
-	network_address(s->host.network, address);
-	printf("listening on %s\n", address);
-	fflush(stdout);
-	tend(s->desk, ends);
-	network_stop(s->host.network);
-	s->host.network = NULL;
-	return 0;
-}
-
-int command_serve(int argc, char **argv)
-{
-	struct why why = { { 0 } };
-	const char *listen = NULL;
-	struct session session;
-	sigset_t ends;
-	int option;
-
-	while ((option = getopt(argc, argv, "l:")) != -1) {
-		if (option != 'l')
-			return command_usage(argv[0]);
-		listen = optarg;
-	}
-	if (optind != argc || (listen && !listen[0]))
-		return command_usage(argv[0]);
-	block_ends(&ends);
-	int err = session_open_serving(&session, &why);
-	if (err < 0)
-		return command_fail("%s", why.text);
-	err = serve(&session, listen, &ends, &why);
-	int closed = session_close(&session);
-	if (err == 0 && closed < 0)
-		err = why_set(&why, closed, "the data folder could not be closed: %s", why_errno(closed));
-	return err < 0 ? command_fail("%s", why.text) : 0;
-}
-
-/* ---- the node that is mounted ---- */
-
-static int open_mounted(struct target *t, struct why *why)
+static int open_running(struct target *t, struct why *why)
 {
 	int err = target_open_node(t, why);
 
 	if (err == 0 && t->opened) {
 		target_close(t);
-		err = why_set(why, -ENETDOWN, "the network runs while the folder is mounted: `moot mount DIR` first");
+		err = why_set(why, -ENETDOWN, "the network runs while the folder is mounted or served: `moot mount DIR` or `moot serve` first");
 	}
 	return err;
 }
@@ -197,32 +126,6 @@ static int await_answer(struct target *t, struct answer *out, struct why *why)
 	}
 }
 
-static bool read_missing(struct target *t, uint64_t *out_logs, uint64_t *out_pieces)
-{
-	char text[80];
-
-	return read_column(t, "status", "missing", 1, text, sizeof(text), NULL) == 0 &&
-	       sscanf(text, "%" SCNu64 " logs, %" SCNu64 " pieces", out_logs, out_pieces) == 2;
-}
-
-/* On a terminal: until nothing is missing any more. */
-static void show_progress(struct target *t)
-{
-	uint64_t logs, pieces, most = 0;
-
-	if (!isatty(STDERR_FILENO))
-		return;
-	sleep_ms(200);
-	while (read_missing(t, &logs, &pieces) && logs + pieces > 0) {
-		if (logs + pieces > most)
-			most = logs + pieces;
-		progress_show("sync", most - logs - pieces, most + 1);
-		sleep_ms(100);
-	}
-	if (most > 0)
-		progress_show("sync", 1, 1);
-}
-
 static int connect_to(struct target *t, const char *to, struct why *why)
 {
 	char line[ADDRESS_SIZE_MAX + 80], first[ADDRESS_SIZE_MAX];
@@ -248,7 +151,7 @@ static int connect_to(struct target *t, const char *to, struct why *why)
 			       ANSWER_MS_MAX / 1000);
 	printf("connected to %s, %s\n", answer.who, answer.id);
 	fflush(stdout);
-	show_progress(t);
+	sync_await();
 	return 0;
 }
 
@@ -259,7 +162,7 @@ int command_connect(int argc, char **argv)
 
 	if (argc != 2)
 		return command_usage(argv[0]);
-	int err = open_mounted(&target, &why);
+	int err = open_running(&target, &why);
 	if (err < 0)
 		return command_fail("%s", why.text);
 	err = connect_to(&target, argv[1], &why);
@@ -308,7 +211,8 @@ static int print_invitation(struct target *t, struct why *why)
 	if (err < 0)
 		return err;
 	if (address_split(address, host, &port) < 0)
-		return why_set(why, -ENOTCONN, "this node does not listen, so nobody can connect to it: mount it with -o listen=ADDR:PORT");
+		return why_set(why, -ENOTCONN, "this node does not listen, so nobody can connect to it: %s",
+			       t->served ? "`moot serve -l ADDR:PORT`" : "mount it with -o listen=ADDR:PORT");
 	if (is_any(host)) {
 		find_host(host);
 		address_join(address, host, port);
@@ -316,8 +220,9 @@ static int print_invitation(struct target *t, struct why *why)
 	printf("moot connect %s#%s\n", address, id);
 	fflush(stdout);
 	if (address_scope(host) == ADDRESS_LOOPBACK)
-		fputs("This works on this machine alone; for others, mount with -o listen=0.0.0.0:4040, or write "
-		      "`listen 0.0.0.0:4040` to @/config and mount again.\n", stderr);
+		fputs(t->served ? "This works on this machine alone; for others, `moot serve -l 0.0.0.0:4040`.\n" :
+				  "This works on this machine alone; for others, mount with -o listen=0.0.0.0:4040, or write "
+				  "`listen 0.0.0.0:4040` to @/config and mount again.\n", stderr);
 	return 0;
 }
 
@@ -328,7 +233,7 @@ int command_invite(int argc, char **argv)
 
 	if (argc != 1)
 		return command_usage(argv[0]);
-	int err = open_mounted(&target, &why);
+	int err = open_running(&target, &why);
 	if (err < 0)
 		return command_fail("%s", why.text);
 	err = print_invitation(&target, &why);
@@ -355,7 +260,10 @@ int command_follow(int argc, char **argv)
 	int err = target_open_person(&target, argv[1], &why);
 	if (err == 0)
 		err = target_write(&target, "subscribe", on, &why);
+	bool runs = !target.opened;
 	target_close(&target);
+	if (err == 0 && on[0] == '1' && runs)
+		sync_await();
 	if (err == -ENOENT)
 		return command_fail("nobody is known as %s here: give the id, or `moot connect` to a peer who knows them", argv[1]);
 	return err < 0 ? command_fail("%s", why.text) : 0;

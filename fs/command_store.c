@@ -1,4 +1,4 @@
-/* command_store.c - init, mount, umount, id, status, verify, reindex, gc. */
+/* command_store.c - init, mount, umount, id, status, metrics, verify, reindex, gc. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -180,6 +180,7 @@ static int serve(const struct mount_options *options, const struct key *key)
 {
 	struct why why = { { 0 } };
 
+	session_raise_files();
 	int err = mount_serve(options, key, &why);
 	if (err < 0 && options->ready_fd < 0)
 		return command_fail("%s", why.text[0] ? why.text : why_errno(err));
@@ -322,6 +323,11 @@ int command_id(int argc, char **argv)
 int command_status(int argc, char **argv)
 {
 	return command_print_node(argc, argv, "status");
+}
+
+int command_metrics(int argc, char **argv)
+{
+	return command_print_node(argc, argv, "metrics");
 }
 
 /* ---- upkeep ---- */

@@ -40,7 +40,7 @@ static const struct control_row table[] = {
 	{ CONTROL_DOCUMENT, "subscribe", CONTROL_TEXT, 0, 0, "1 if you follow this document whoever writes it",
 	  "1 or 0", .read = subscribe_read, .write = subscribe_write },
 	{ CONTROL_DOCUMENT, "holders", CONTROL_TEXT, 0, 0,
-	  "a line a piece: short name, bytes of text, bytes stored, and whether it is here", NULL, .read = holders_read },
+	  "a line a piece: short name, bytes of text, bytes stored, whether it is here, and who should have what is missing", NULL, .read = holders_read },
 
 	{ CONTROL_ENTITY, "README", CONTROL_TEXT, 0, ROW_BARE, "what is here", NULL, .read = control_readme },
 	{ CONTROL_ENTITY, "id", CONTROL_TEXT, 0, 0, "the id: the key of the first device", NULL,
@@ -52,6 +52,9 @@ static const struct control_row table[] = {
 	  .lookup = at_lookup },
 	{ CONTROL_ENTITY, "devices", CONTROL_TEXT, 0, ROW_OWN, "a line a device: id, state, since when, newest record",
 	  "a device's id to admit it, -ID to retire it", .read = devices_read, .write = devices_write },
+	{ CONTROL_ENTITY, "forks", CONTROL_TEXT, 0, ROW_OWN,
+	  "a line a side of each log that forked: newest record, state, device, records, time, what about",
+	  "the newest record of the side that its log goes on from", .read = forks_read, .write = forks_write },
 	{ CONTROL_ENTITY, "subscribe", CONTROL_TEXT, 0, 0, "1 if you follow them: all that is theirs is fetched and kept",
 	  "1 or 0", .read = follow_read, .write = follow_write },
 	{ CONTROL_ENTITY, "log", CONTROL_TEXT, 0, 0,
@@ -140,12 +143,11 @@ static void call_end(struct control_call *c)
 	free(c->saves);
 }
 
-int control_sign(struct control_call *c, enum field field, void (*fill)(struct record *record, const void *context),
-		 const void *context)
+static int sign_once(struct control_call *c, enum field field, void (*fill)(struct record *record, const void *context),
+		     const void *context)
 {
 	struct store_txn *txn;
 
-	control_release(c);
 	int err = store_begin(c->host->store, true, &txn);
 	if (err < 0)
 		return err;
@@ -161,6 +163,20 @@ int control_sign(struct control_call *c, enum field field, void (*fill)(struct r
 	if (err == 0)
 		return store_commit(txn);
 	store_abort(txn);
+	return err;
+}
+
+int control_sign(struct control_call *c, enum field field, void (*fill)(struct record *record, const void *context),
+		 const void *context)
+{
+	control_release(c);
+	int err = sign_once(c, field, fill, context);
+	if (err == STORE_HELD && c->host->desk) {
+		desk_pass_hold(c->host->desk);
+		err = sign_once(c, field, fill, context);
+	}
+	if (err == STORE_HELD)
+		return why_set(c->why, -EAGAIN, "peers are being asked for the newest of your own records; try again in some seconds");
 	return err;
 }
 

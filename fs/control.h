@@ -85,6 +85,13 @@ int control_lookup(const struct control_host *host, const struct control_node *f
 int control_each(const struct control_host *host, const struct control_node *folder, uint64_t after,
 		 int (*visit)(void *context, const char *name, uint64_t position, const struct control_node *node),
 		 void *context);
+/* A person, as they are called in the root of a mount, or by `me` or an id. -ENOENT: nobody, or several. */
+int control_find_person(const struct control_host *host, const char *name, struct id *out);
+/* Lookups one after another: "status", "versions/-1"; "" is the folder itself. */
+int control_find_below(const struct control_host *host, const struct control_node *folder, const char *path,
+		       struct control_node *out);
+/* By its path in a mount: "@/status", "alice@/devices". What is behind a document is not found so (-ENOENT). */
+int control_find(const struct control_host *host, const char *path, struct control_node *out);
 enum control_kind control_kind(const struct control_node *node);
 /* mode (0444, 0644, 0555 and type), size (true for CONTENT and pieces), mtime. Owner is the caller's to fill. */
 int control_stat(const struct control_host *host, const struct control_node *node, struct stat *out);

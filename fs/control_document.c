@@ -121,6 +121,39 @@ int head_read(struct control_call *c, struct bytes *out)
 	return err;
 }
 
+struct elsewhere { /* the ends of a document that is followed whoever writes it */
+	struct control_call *c;
+	struct bytes *out;
+	const struct id *heads;
+	size_t head_count, count;
+};
+
+static int put_elsewhere(void *context, const struct version_row *row, uint64_t place)
+{
+	struct elsewhere *e = context;
+
+	if (has_id(e->heads, e->head_count, &row->id) || !document_is_leaf(e->c->txn, row->number))
+		return 0;
+	bytes_put_text(e->out, "# elsewhere: ");
+	int err = put_version_name(e->c, &row->id, e->out);
+	bytes_put_text(e->out, "\n");
+	return err < 0 ? err : ++e->count == HEADS_MAX || text_is_full(e->out);
+}
+
+static int put_others(struct control_call *c, const struct id *heads, size_t head_count, struct bytes *out)
+{
+	struct elsewhere e = { c, out, heads, head_count, 0 };
+	const struct control_node *node = c->node;
+	struct version_row row;
+	uint64_t on = 0;
+
+	if (head_count == 0 || document_version_row(c->txn, &heads[0], &row) < 0 ||
+	    person_said(c->txn, &c->self, FIELD_SUBSCRIBE, &row.document, &on) < 0 || !on)
+		return 0;
+	int err = document_each(c->txn, &node->person, &node->directory, node->name, 0, put_elsewhere, &e);
+	return err < 0 ? err : 0;
+}
+
 int heads_read(struct control_call *c, struct bytes *out)
 {
 	struct id heads[HEADS_MAX];
@@ -142,7 +175,7 @@ int heads_read(struct control_call *c, struct bytes *out)
 	} else if (count == 0) {
 		bytes_put_text(out, "# nothing stands here: it was removed; write to `head` to restore it\n");
 	}
-	return 0;
+	return put_others(c, heads, (size_t)count, out);
 }
 
 int head_write(struct control_call *c, const char *text, size_t size)

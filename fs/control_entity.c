@@ -15,7 +15,7 @@ int entity_id_read(struct control_call *c, struct bytes *out)
 {
 	text_put_id(out, &c->node->person);
 	bytes_put_text(out, "\n# shown as ");
-	text_put_person(out, c->txn, &c->self, &c->node->person);
+	text_put_person(out, c->txn, &c->node->person);
 	bytes_put_text(out, "\n");
 	return 0;
 }
@@ -105,11 +105,14 @@ static int put_device(struct control_call *c, const struct member *member, struc
 		bytes_put_text(out, "from the beginning");
 	else
 		text_put_time(out, member->admitted_ms);
-	if (log_get(c->txn, &device, &log) == 0 && log.tip)
+	bool here = log_get(c->txn, &device, &log) == 0 && log.tip;
+	if (here)
 		bytes_put_format(out, "\t%" PRIu64, log.tip_seq);
 	else
 		bytes_put_text(out, "\t-");
-	bytes_put_text(out, id_equal(&device, &store_key(c->host->store)->public) ? "\tthis one\n" : "\n");
+	if (id_equal(&device, &store_key(c->host->store)->public))
+		bytes_put_text(out, "\tthis one");
+	bytes_put_text(out, here && log.forked && !log.branch ? "\tforked\n" : "\n");
 	return 0;
 }
 
@@ -122,7 +125,8 @@ int devices_read(struct control_call *c, struct bytes *out)
 		err = put_device(c, &members.items[i], out);
 	if (err == 0)
 		bytes_put_text(out, "# id, state, since, number of its newest record that is here (-: none)\n"
-				    "# admitted: speaks for this person; awaited: once its own profile names them\n");
+				    "# admitted: speaks for this person; awaited: once its own profile names them\n"
+				    "# forked: its log has several sides; `forks` shows them, and takes the one that it goes on from\n");
 	return err;
 }
 

@@ -7,8 +7,7 @@
 #include "cleanup.h"
 #include "control_private.h"
 #include "names.h"
-
-#define HELD "peers are being asked for the newest of your own records; try again in some seconds"
+#include "person.h"
 
 /* ---- persons and peers ---- */
 
@@ -16,7 +15,7 @@
 static void put_who(struct control_call *c, struct bytes *out, const struct id *person, const struct id *device)
 {
 	if (!id_is_zero(person))
-		text_put_person(out, c->txn, &c->self, person);
+		text_put_person(out, c->txn, person);
 	else if (!id_is_zero(device))
 		text_put_short(out, device);
 	else
@@ -94,6 +93,9 @@ int connect_read(struct control_call *c, struct bytes *out)
 		bytes_put_format(out, "%s\ttrying\n", asked.address);
 		break;
 	case ASKED_CONNECTED:
+		/* Nobody was known to have admitted the device when it came. */
+		if (id_is_zero(&asked.person) && person_of(c->txn, &asked.device, &asked.person) < 0)
+			asked.person = asked.device;
 		bytes_put_format(out, "%s\tconnected\t", asked.address);
 		put_who(c, out, &asked.person, &asked.device);
 		bytes_put_text(out, "\t");
@@ -128,9 +130,15 @@ void network_put_status(struct control_call *c, struct bytes *out)
 		return;
 	}
 	network_address(c->host->network, address);
+	/* Before it is counted: what came meanwhile counts. */
+	bool asking = network_is_asking(c->host->network);
 	network_count(c->host->network, &counts);
-	bytes_put_format(out, "listening\t%s\npeers\t%" PRIu64 "\nmissing\t%" PRIu64 " logs, %" PRIu64 " pieces\n",
-			 address[0] ? address : "no", counts.sessions, counts.missing_logs, counts.missing_pieces);
+	bytes_put_format(out, "listening\t%s\npeers\t%" PRIu64 "\n", address[0] ? address : "no", counts.sessions);
+	if (asking && counts.missing_logs + counts.missing_pieces == 0)
+		bytes_put_text(out, "missing\tnot known yet: peers are asked for what is followed now\n");
+	else
+		bytes_put_format(out, "missing\t%" PRIu64 " logs, %" PRIu64 " pieces\n", counts.missing_logs,
+				 counts.missing_pieces);
 }
 
 void network_put_metrics(struct network *network, struct bytes *out)
@@ -212,8 +220,6 @@ int network_subscribe(struct control_call *c, enum subject what, const struct id
 	struct network *network = c->host->network;
 
 	int err = control_sign(c, FIELD_SUBSCRIBE, fill_subscribe, &statement);
-	if (err == STORE_HELD)
-		return why_set(c->why, -EAGAIN, HELD);
 	if (err == 0 && network)
 		network_follows_changed(network);
 	return err;
@@ -240,7 +246,60 @@ struct holders {
 	struct control_call *c;
 	struct bytes *out;
 	bool unsigned_yet; /* what was just saved is here, though not in the index */
+	struct version_row row;
+	struct id author;
+	struct bytes peers; /* who should have what is missing: names */
 };
+
+static bool follows(struct control_call *c, const struct id *person, const struct id *what)
+{
+	uint64_t on = 0;
+
+	return person_said(c->txn, person, FIELD_SUBSCRIBE, what, &on) == 0 && on;
+}
+
+/* As far as is known here: who made it, whose folder it is, and who says to follow these or the document. */
+static bool should_have(const struct holders *h, const struct id *peer)
+{
+	const struct id *const whose[] = { &h->author, &h->c->node->person, &h->row.document };
+
+	for (size_t i = 0; i < sizeof(whose) / sizeof(whose[0]); i++)
+		if (id_equal(peer, whose[i]) || follows(h->c, peer, whose[i]))
+			return true;
+	return false;
+}
+
+static int find_author(struct holders *h)
+{
+	struct log_row log;
+
+	h->author = h->c->node->person;
+	if (h->unsigned_yet)
+		return 0;
+	int err = log_get_number(h->c->txn, h->row.log, &log);
+	return err < 0 ? err : store_number_id(h->c->txn, NUMBER_ENTITY, log.person, &h->author);
+}
+
+static int find_peers(struct holders *h)
+{
+	struct network *network = h->c->host->network;
+	CLEANUP(cleanup_free) struct peer_view *views = calloc(SESSIONS_MAX, sizeof(*views));
+
+	if (!views)
+		return -ENOMEM;
+	size_t count = network ? network_peers(network, views, SESSIONS_MAX) : 0;
+	for (size_t i = 0; i < count && i < SESSIONS_MAX; i++) {
+		const struct peer_view *v = &views[i];
+		if (!v->ready || !should_have(h, id_is_zero(&v->person) ? &v->device : &v->person))
+			continue;
+		if (h->peers.size > 0)
+			bytes_put_text(&h->peers, ", ");
+		put_who(h->c, &h->peers, &v->person, &v->device);
+	}
+	if (h->peers.size == 0)
+		bytes_put_text(&h->peers, "-");
+	return bytes_error(&h->peers);
+}
 
 static int put_holder(void *context, const struct piece_ref *ref, bool is_list, uint64_t at)
 {
@@ -250,23 +309,45 @@ static int put_holder(void *context, const struct piece_ref *ref, bool is_list, 
 	if (text_is_full(h->out))
 		return 1;
 	text_put_short(h->out, &ref->name);
-	bytes_put_format(h->out, "\t%" PRIu64 "\t%" PRIu64 "\t%s%s\n", (uint64_t)ref->text_size, (uint64_t)ref->stored_size,
-			 here ? "here" : "missing", is_list ? "\ta list of pieces" : "");
+	bytes_put_format(h->out, "\t%" PRIu64 "\t%" PRIu64 "\t%s%s", (uint64_t)ref->text_size, (uint64_t)ref->stored_size,
+			 is_list ? "a list of pieces, " : "", here ? "here" : "missing");
+	if (!here) {
+		bytes_put_text(h->out, "\t");
+		bytes_put(h->out, h->peers.data, h->peers.size);
+	}
+	bytes_put_text(h->out, "\n");
 	return is_list && !here ? CONTENT_SKIP : bytes_error(h->out);
+}
+
+static int put_holders(struct holders *h)
+{
+	struct control_call *c = h->c;
+	CLEANUP(cleanup_free) struct content *content = malloc(sizeof(*content));
+
+	if (!content)
+		return -ENOMEM;
+	int err = call_current(c, content, &h->row);
+	if (err < 0)
+		return err == -ENOENT ? 0 : err;
+	h->unsigned_yet = id_is_zero(&h->row.id);
+	err = find_author(h);
+	if (err == 0)
+		err = find_peers(h);
+	if (err < 0)
+		return err;
+	err = content_each_from(store_piece_cache(c->host->store), store_pieces(c->host->store), content, 0, put_holder, h);
+	return err < 0 ? err : 0;
 }
 
 int holders_read(struct control_call *c, struct bytes *out)
 {
-	CLEANUP(cleanup_free) struct content *content = malloc(sizeof(*content));
 	struct holders h = { .c = c, .out = out };
-	struct version_row row = { 0 };
 
-	if (!content)
-		return -ENOMEM;
-	int err = call_current(c, content, &row);
-	if (err < 0)
-		return err == -ENOENT ? 0 : err;
-	h.unsigned_yet = id_is_zero(&row.id);
-	err = content_each_from(store_piece_cache(c->host->store), store_pieces(c->host->store), content, 0, put_holder, &h);
-	return err < 0 ? err : 0;
+	bytes_init(&h.peers, SESSIONS_MAX * (4 * PROFILE_NAME_MAX + 2));
+	int err = put_holders(&h);
+	bytes_finish(&h.peers);
+	if (err == 0)
+		bytes_put_text(out, "# after `missing`: who is connected and should have it, as the one who made it or who says to\n"
+				    "# follow them (-: nobody who is known to); others may have it too\n");
+	return err;
 }

@@ -32,7 +32,7 @@ static void put_mount_path(struct control_call *c, struct bytes *out, const stru
 		int err = text_put_path(&path, c->txn, &c->self, directory, NULL);
 		bytes_put(&path, "", 1);
 		if (err == 0 && bytes_error(&path) == 0) {
-			text_put_person(out, c->txn, &c->self, &c->self);
+			text_put_person(out, c->txn, &c->self);
 			bytes_put_text(out, path.data[0] ? "/" : "");
 			text_put_visible(out, (const char *)path.data);
 		} else {
@@ -124,19 +124,22 @@ int status_read(struct control_call *c, struct bytes *out)
 	if (host->mount_point) {
 		bytes_put_text(out, "mounted\t");
 		text_put_visible(out, host->mount_point);
+	} else {
+		bytes_put_text(out, host->network ? "mounted\tno, served" : "mounted\tno");
+	}
+	if (host->mount_point || host->network) {
 		bytes_put_text(out, "\nsince\t");
 		text_put_time(out, host->started_ms);
-		bytes_put_text(out, "\n");
-	} else {
-		bytes_put_text(out, "mounted\tno\n");
 	}
-	bytes_put_text(out, "data\t");
+	bytes_put_text(out, "\ndata\t");
 	text_put_visible(out, host->data_path ? host->data_path : "");
 	bytes_put_format(out, "\nrecords\t%" PRIu64 "\npieces\t%" PRIu64 "\nlogs\t%" PRIu64
 			 "\njournal\t%" PRIu64 " bytes in %" PRIu64 " segments\n",
 			 counts.records, counts.pieces, counts.logs, counts.journal_bytes, counts.journal_segments);
 	network_put_status(c, out);
-	err = put_unpublished(&s);
+	err = forks_put_status(c, out);
+	if (err == 0)
+		err = put_unpublished(&s);
 	free(s.waiting);
 	if (err == 0)
 		bytes_put_text(out, "# waits: not signed yet; scratch: never published, and the rule that says so\n");
@@ -147,7 +150,7 @@ int node_id_read(struct control_call *c, struct bytes *out)
 {
 	text_put_id(out, &store_key(c->host->store)->public);
 	bytes_put_text(out, "\n# a device of ");
-	text_put_person(out, c->txn, &c->self, &c->self);
+	text_put_person(out, c->txn, &c->self);
 	bytes_put_text(out, ", ");
 	text_put_id(out, &c->self);
 	bytes_put_text(out, "\n");

@@ -66,7 +66,7 @@ bool text_is_full(struct bytes *out);
 /* Appends a content's text. -EFBIG over size_max. */
 int text_read(const struct control_host *host, const struct content *content, uint64_t size_max, struct bytes *out);
 /* The name under which a person shows in the root of a mount. */
-void text_put_person(struct bytes *out, struct store_txn *txn, const struct id *self, const struct id *person);
+void text_put_person(struct bytes *out, struct store_txn *txn, const struct id *person);
 /* Path of a slot below its person's root: "guides/soil.md". name NULL: of the directory, "" for the root. */
 int text_put_path(struct bytes *out, struct store_txn *txn, const struct id *person, const struct id *directory,
 		  const char *name);
@@ -142,6 +142,13 @@ int at_lookup(struct control_call *c, const char *name, struct control_node *out
 int devices_read(struct control_call *c, struct bytes *out);
 int devices_write(struct control_call *c, const char *text, size_t size);
 int entity_log_read(struct control_call *c, struct bytes *out);
+
+/* ---- control_forks.c ---- */
+
+int forks_read(struct control_call *c, struct bytes *out);
+int forks_write(struct control_call *c, const char *text, size_t size);
+/* A line for each log of this node's person that forked and waits for a word. */
+int forks_put_status(struct control_call *c, struct bytes *out);
 
 /* ---- control_network.c ---- */
 

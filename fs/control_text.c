@@ -5,11 +5,10 @@
 #include <time.h>
 
 #include "control_private.h"
-#include "person.h"
-#include "utf8.h"
+#include "names.h"
 
 #define CUT_ROOM 65536 /* of what is nearly full: the longest line and the explanation fit */
-#define DEPTH_MAX 4096 /* of directories: a path that long is no path any more */
+#define DEPTH_MAX 128 /* of directories: what lies deeper has no path that is told; each costs some lookups */
 
 void text_put_visible(struct bytes *out, const char *text)
 {
@@ -77,32 +76,12 @@ int text_read(const struct control_host *host, const struct content *content, ui
 	return (size_t)got == size ? 0 : -EBADMSG;
 }
 
-/* A nickname may be anything that its bearer chose. */
-static bool is_plain(const char *name)
+void text_put_person(struct bytes *out, struct store_txn *txn, const struct id *person)
 {
-	size_t size = strlen(name);
+	char name[PROFILE_NAME_MAX + 1];
 
-	return size > 0 && name[0] != '.' && utf8_valid_name(name, size) && !strchr(name, '@');
-}
-
-void text_put_person(struct bytes *out, struct store_txn *txn, const struct id *self, const struct id *person)
-{
-	struct person_profile profile;
-	char petname[PROFILE_NAME_MAX + 1] = { 0 };
-	const uint8_t *value;
-	size_t size;
-
-	if (id_equal(person, self)) {
-		if (person_profile(txn, person, &profile) == 0)
-			memcpy(petname, profile.name, sizeof(petname));
-	} else if (store_local_get(txn, LOCAL_NAME, person, sizeof(*person), &value, &size) == 0 &&
-		   size < sizeof(petname)) {
-		memcpy(petname, value, size);
-	}
-	if (is_plain(petname))
-		text_put_visible(out, petname);
-	else
-		text_put_short(out, person);
+	names_of(txn, person, name);
+	text_put_visible(out, name);
 }
 
 /* Puts what was appended last, from `at` on, in front of the path that begins at `start`. */

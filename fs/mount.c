@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -136,18 +135,13 @@ static void metrics(void *context, struct bytes *out)
 static int find_self(struct mount *m)
 {
 	struct store_txn *txn;
-	char name[PROFILE_NAME_MAX + 1];
 	int err = store_begin(m->store, false, &txn);
 	if (err < 0)
 		return err;
 	err = person_self(txn, &m->self);
 	m->counts = err == 0 && person_self_counts(txn) == 1;
 	store_abort(txn);
-	if (err < 0)
-		return err;
-	person_shown_name(m, &m->self, name);
-	strcpy(m->self_name, name);
-	return 0;
+	return err;
 }
 
 static int open_desk(struct mount *m, const struct control_settings *settings, struct why *why)
@@ -262,15 +256,6 @@ static int open_session(struct mount *m, const char *fuse_options, struct why *w
 }
 
 /* ---- serving ---- */
-
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
 
 static int want(void *context, const struct id *version, uint64_t token, uint64_t until_ms)
 {
@@ -419,7 +404,6 @@ static int begin(struct mount *m, const struct mount_options *options, const str
 	m->diffs = err == 0;
 	if (err < 0)
 		return err;
-	raise_file_limit();
 	err = open_data(m, key, why);
 	if (err == 0)
 		err = open_session(m, options->fuse_options, why);

@@ -15,6 +15,7 @@
 #include "desk.h"
 #include "errors.h"
 #include "network.h"
+#include "news.h"
 #include "node.h"
 #include "notifier.h"
 #include "process.h"
@@ -38,6 +39,7 @@ struct mount {
 	struct network *network;
 	struct waiter *waiter;
 	struct events *events;
+	struct news_place news; /* the notifier's */
 	struct processes processes;
 	struct fuse_session *session;
 	struct control_host host;
@@ -45,7 +47,6 @@ struct mount {
 
 	struct id self;                     /* this node's own person */
 	atomic_bool counts;                 /* what this device makes is theirs: it was admitted, and not retired */
-	char self_name[PROFILE_NAME_MAX + 1]; /* its directory in the root, as it was when mounted */
 	uid_t uid;
 	gid_t gid;
 	uint64_t started_ns;

@@ -7,13 +7,14 @@
 #include "utf8.h"
 
 #define MATCHES_MAX 8 /* ids that begin alike */
+#define ME "me"
 
 bool names_is_plain(const char *name)
 {
 	size_t size = strlen(name);
 
 	return size > 0 && size <= PROFILE_NAME_MAX && name[0] != '.' && utf8_valid_name(name, size) &&
-	       !strpbrk(name, "@/\n\r\t") && strcmp(name, "me") != 0 && strcmp(name, "README.md") != 0;
+	       !strpbrk(name, "@/\n\r\t") && strcmp(name, ME) != 0 && strcmp(name, "README.md") != 0;
 }
 
 static bool petname(struct store_txn *txn, const struct id *person, char out[PROFILE_NAME_MAX + 1])
@@ -31,9 +32,26 @@ static bool petname(struct store_txn *txn, const struct id *person, char out[PRO
 	return true;
 }
 
+static bool nickname(struct store_txn *txn, const struct id *person, char out[PROFILE_NAME_MAX + 1])
+{
+	struct person_profile profile;
+
+	if (person_profile(txn, person, &profile) < 0 || !names_is_plain(profile.name))
+		return false;
+	strcpy(out, profile.name);
+	return true;
+}
+
+static bool is_self(struct store_txn *txn, const struct id *person)
+{
+	struct id self;
+
+	return person_self(txn, &self) == 0 && id_equal(&self, person);
+}
+
 void names_of(struct store_txn *txn, const struct id *person, char out[PROFILE_NAME_MAX + 1])
 {
-	if (!petname(txn, person, out))
+	if (!(is_self(txn, person) ? nickname(txn, person, out) : petname(txn, person, out)))
 		id_format_short(out, person);
 }
 
@@ -109,8 +127,17 @@ static int find_prefix(struct store_txn *txn, const char *name, struct id *out)
 
 int names_find(struct store_txn *txn, const char *name, struct id *out)
 {
-	int err = find_petname(txn, name, out);
+	char own[PROFILE_NAME_MAX + 1];
+	struct id self;
 
+	if (person_self(txn, &self) == 0) {
+		names_of(txn, &self, own);
+		if (strcmp(name, ME) == 0 || strcmp(name, own) == 0) {
+			*out = self;
+			return 0;
+		}
+	}
+	int err = find_petname(txn, name, out);
 	return err == -ENOENT ? find_prefix(txn, name, out) : err;
 }
 
@@ -143,53 +170,91 @@ int names_each_followed(struct store_txn *txn, int (*visit)(void *context, const
 
 /* ---- pinning ---- */
 
-static bool is_taken(struct store_txn *txn, const char *name, const struct id *self)
+/* It would stand in the way of that id's bearer. Of letters alone it is a name like caroline, unless somebody bears it. */
+static bool looks_like_id(struct store_txn *txn, const char *name)
 {
-	struct person_profile profile;
-	struct id least, greatest, other;
+	struct id least, greatest, bearer;
 
-	/* A name that looks like an id would stand in the way of that id's bearer. */
-	if (id_parse_prefix(&least, &greatest, name) == 0 && strlen(name) >= ID_SHORT_SIZE)
-		return true;
-	if (person_profile(txn, self, &profile) == 0 && strcmp(profile.name, name) == 0)
-		return true;
-	return find_petname(txn, name, &other) == 0;
+	if (strlen(name) < ID_SHORT_SIZE || id_parse_prefix(&least, &greatest, name) < 0)
+		return false;
+	return strpbrk(name, "234567:") || find_prefix(txn, name, &bearer) == 0;
 }
 
-/* The name that is to be pinned. -ENOENT: there is nothing to do. */
-static int choose_name(struct store_txn *txn, const struct id *person, char out[PROFILE_NAME_MAX + 1])
+static bool is_taken(struct store_txn *txn, const char *name, const struct id *self)
 {
-	struct person_profile profile;
-	char name[PROFILE_NAME_MAX + 1], shorter[ID_SHORT_SIZE + 1];
-	struct id self;
+	char own[PROFILE_NAME_MAX + 1];
+	struct id other;
 
-	int err = person_self(txn, &self);
-	if (err == 0 && (id_equal(&self, person) || petname(txn, person, name)))
+	if (looks_like_id(txn, name))
+		return true;
+	names_of(txn, self, own);
+	return strcmp(own, name) == 0 || find_petname(txn, name, &other) == 0;
+}
+
+struct naming { /* what is to be called how */
+	struct id person;
+	char name[PROFILE_NAME_MAX + 1];
+};
+
+/* NAME.SHORTID. -ENOENT: that is too long for a name. */
+static int name_apart(struct naming *naming, const char *name)
+{
+	char shorter[ID_SHORT_SIZE + 1];
+
+	id_format_short(shorter, &naming->person);
+	int size = snprintf(naming->name, sizeof(naming->name), "%s.%s", name, shorter);
+	return size >= (int)sizeof(naming->name) ? -ENOENT : 0;
+}
+
+/* As those below: -ENOENT: there is nothing to do. */
+static int choose_other(struct store_txn *txn, const struct id *self, const struct id *person, struct naming *out)
+{
+	char name[PROFILE_NAME_MAX + 1];
+
+	out->person = *person;
+	if (petname(txn, person, name) || !nickname(txn, person, name))
 		return -ENOENT;
-	if (err == 0)
-		err = person_profile(txn, person, &profile);
-	if (err < 0)
-		return err;
-	if (!names_is_plain(profile.name))
-		return -ENOENT;
-	id_format_short(shorter, person);
-	int size = is_taken(txn, profile.name, &self) ? snprintf(name, sizeof(name), "%s.%s", profile.name, shorter) :
-							snprintf(name, sizeof(name), "%s", profile.name);
-	if (size >= (int)sizeof(name))
-		return -ENOENT;
-	strcpy(out, name);
+	if (is_taken(txn, name, self))
+		return name_apart(out, name);
+	strcpy(out->name, name);
 	return 0;
 }
 
-static int pin_one(struct store *store, const struct id *person)
+/* What the own person is called may have come from another device after somebody here was called so. */
+static int choose_own(struct store_txn *txn, const struct id *self, struct naming *out)
 {
 	char name[PROFILE_NAME_MAX + 1];
+
+	if (!nickname(txn, self, name))
+		return -ENOENT;
+	int err = find_petname(txn, name, &out->person);
+	return err == 0 ? name_apart(out, name) : err;
+}
+
+static int choose_name(struct store_txn *txn, const struct id *person, struct naming *out)
+{
+	struct id self;
+
+	int err = person_self(txn, &self);
+	if (err < 0)
+		return err;
+	return id_equal(&self, person) ? choose_own(txn, &self, out) : choose_other(txn, &self, person, out);
+}
+
+static int put_name(struct store_txn *txn, const struct id *person, const char *name)
+{
+	return store_local_put(txn, LOCAL_NAME, person, sizeof(*person), name, strlen(name));
+}
+
+static int pin_one(struct store *store, const struct id *person, struct id *out_renamed)
+{
+	struct naming naming = { 0 };
 	struct store_txn *txn;
 
 	int err = store_begin(store, false, &txn);
 	if (err < 0)
 		return err;
-	err = choose_name(txn, person, name);
+	err = choose_name(txn, person, &naming);
 	store_abort(txn);
 	if (err < 0)
 		return err == -ENOENT ? 0 : err;
@@ -197,13 +262,18 @@ static int pin_one(struct store *store, const struct id *person)
 	if (err < 0)
 		return err;
 	/* Two may have been about to take the same one. */
-	err = choose_name(txn, person, name);
+	err = choose_name(txn, person, &naming);
 	if (err == 0)
-		err = store_local_put(txn, LOCAL_NAME, person, sizeof(*person), name, strlen(name));
-	if (err == 0)
-		return store_commit(txn);
-	store_abort(txn);
-	return err == -ENOENT ? 0 : err;
+		err = put_name(txn, &naming.person, naming.name);
+	if (err < 0) {
+		store_abort(txn);
+		return err == -ENOENT ? 0 : err;
+	}
+	err = store_commit(txn);
+	if (err < 0 || id_equal(&naming.person, person))
+		return err;
+	*out_renamed = naming.person;
+	return 1;
 }
 
 static int next_entity(struct store *store, uint64_t number, struct id *out)
@@ -218,17 +288,56 @@ static int next_entity(struct store *store, uint64_t number, struct id *out)
 	return err;
 }
 
-int names_pin(struct store *store, const struct id *person)
+int names_pin(struct store *store, const struct id *person, struct id *out_renamed)
 {
 	struct id entity;
-	int err = 0;
+	int err = 0, renamed = 0;
 
 	if (!id_is_zero(person))
-		return pin_one(store, person);
-	for (uint64_t number = 1; err == 0; number++) {
+		return pin_one(store, person, out_renamed);
+	for (uint64_t number = 1; err >= 0; number++) {
 		err = next_entity(store, number, &entity);
 		if (err == 0)
-			err = pin_one(store, &entity);
+			err = pin_one(store, &entity, out_renamed);
+		renamed |= err > 0;
 	}
-	return err == -ENOENT ? 0 : err;
+	return err == -ENOENT ? renamed : err;
+}
+
+/* ---- petnames ---- */
+
+static int check_name(const char *name, struct why *why)
+{
+	struct id id;
+
+	if (strlen(name) > PROFILE_NAME_MAX)
+		return why_set(why, -ENAMETOOLONG, "a name for a person has at most %d bytes", PROFILE_NAME_MAX);
+	if (!names_is_plain(name))
+		return why_set(why, -EINVAL, "a name for a person is UTF-8 without / @ and control characters, begins with no "
+			       "dot, and is neither me nor README.md");
+	if (id_parse(&id, name) == 0)
+		return why_set(why, -EINVAL, "that is an id, and no name for anybody else");
+	return 0;
+}
+
+int names_give(struct store *store, const struct id *person, const char *name, struct why *why)
+{
+	struct store_txn *txn;
+	struct id other;
+
+	int err = check_name(name, why);
+	if (err == 0)
+		err = store_begin(store, true, &txn);
+	if (err < 0)
+		return err;
+	if (is_self(txn, person))
+		err = why_set(why, -EPERM, "you are called as you said of yourself: that is for others to see");
+	else if (names_find(txn, name, &other) == 0 && !id_equal(&other, person))
+		err = why_set(why, -EEXIST, "somebody else is called %s here", name);
+	else
+		err = put_name(txn, person, name);
+	if (err == 0)
+		return store_commit(txn);
+	store_abort(txn);
+	return err;
 }

@@ -15,6 +15,7 @@
 
 #define KEY_PLACE "place"       /* of LOCAL_NET: see place_of() */
 #define KEY_LISTENED "listened" /* of LOCAL_NET: where it listened last */
+#define UNTRIED_MAX 256
 
 struct network {
 	struct network_options options;
@@ -23,8 +24,10 @@ struct network {
 	atomic_uint ready; /* peers */
 	pthread_mutex_t lock; /* of what follows */
 	struct network_asked asked;
+	bool asks;         /* what is followed changed: until all is here that those connected have */
 	bool holds;        /* the desk waits for word of the own log */
-	size_t untried;    /* while it does: peers remembered that did not fail yet */
+	char (*untried)[ADDRESS_SIZE_MAX]; /* while it does: addresses remembered that did not fail yet; owned */
+	size_t untried_count;
 };
 
 /* ---- what happens ---- */
@@ -32,15 +35,24 @@ struct network {
 static void has_arrived(void *context, const struct id *person, const struct id *directory, const char *name)
 {
 	struct network *n = context;
+	struct id renamed;
 
-	if (name[0] == '\0')
-		names_pin(n->options.store, person);
+	if (name[0] == '\0' && names_pin(n->options.store, person, &renamed) == 1 && n->options.arrived)
+		n->options.arrived(n->options.context, &renamed, &renamed, "");
 	if (n->options.arriving)
 		n->options.arriving(n->options.context, person, directory, name);
 	if (n->options.desk)
 		desk_arrived(n->options.desk, person, directory, name);
 	if (n->options.arrived)
 		n->options.arrived(n->options.context, person, directory, name);
+}
+
+/* It looks for missing pieces, and who is to be followed, again. */
+static void came_due(void *context)
+{
+	struct network *n = context;
+
+	loop_follows_changed(n->loop);
 }
 
 static void was_appended(void *context)
@@ -65,14 +77,23 @@ static void note_asked(struct network_asked *asked, const struct event *event)
 	}
 }
 
-/* Nobody can be reached, or a peer has told what it knows of the own log: signing may begin. */
+static void was_tried(struct network *n, const char *address)
+{
+	for (size_t i = 0; i < n->untried_count; i++)
+		if (strcmp(n->untried[i], address) == 0) {
+			memmove(n->untried[i], n->untried[--n->untried_count], sizeof(*n->untried));
+			return;
+		}
+}
+
+/* Nobody known can be reached, or a peer has told what it knows of the own log: signing may begin. */
 static bool ends_hold(struct network *n, const struct event *event)
 {
 	if (!n->holds)
 		return false;
-	if (event->kind == EVENT_CLOSE && n->untried > 0)
-		n->untried--;
-	if (event->kind != EVENT_OWN_KNOWN && n->untried > 0)
+	if (event->kind == EVENT_CLOSE)
+		was_tried(n, event->address);
+	if (event->kind != EVENT_OWN_KNOWN && n->untried_count > 0)
 		return false;
 	n->holds = false;
 	return true;
@@ -88,6 +109,9 @@ static void happened(void *context, const struct event *event)
 		n->ready--;
 	pthread_mutex_lock(&n->lock);
 	note_asked(&n->asked, event);
+	/* It may be of the time before. */
+	if (event->kind == EVENT_SYNCED && n->asks)
+		n->asks = loop_follows_wait(n->loop);
 	bool ends = ends_hold(n, event);
 	pthread_mutex_unlock(&n->lock);
 	if (ends)
@@ -98,17 +122,25 @@ static void happened(void *context, const struct event *event)
 
 /* ---- beginning ---- */
 
-static size_t count_remembered(struct store *store)
+/* How many addresses stand in the book, count_max at most; fills `out` if it is not NULL. */
+static size_t list_remembered(struct store *store, char (*out)[ADDRESS_SIZE_MAX], size_t count_max)
 {
 	struct index_range range;
 	struct store_txn *txn;
-	size_t count = 0;
+	const uint8_t *key, *value;
+	size_t size, value_size, count = 0;
 
 	if (store_begin(store, false, &txn) < 0)
 		return 0;
 	if (store_local_range(txn, LOCAL_NET, BOOK_KEY_PREFIX, BOOK_KEY_PREFIX_SIZE, &range) == 0) {
-		while (index_range_next(&range) == 1)
+		while (count < count_max && index_range_next(&range) == 1) {
+			store_local_row(&range, &key, &size, &value, &value_size);
+			if (size - BOOK_KEY_PREFIX_SIZE >= ADDRESS_SIZE_MAX)
+				continue;
+			if (out)
+				memcpy(out[count], key + BOOK_KEY_PREFIX_SIZE, size - BOOK_KEY_PREFIX_SIZE);
 			count++;
+		}
 		index_range_close(&range);
 	}
 	store_abort(txn);
@@ -158,7 +190,7 @@ static void write_place(struct store *store)
 
 uint64_t network_hold_ms(struct store *store)
 {
-	return (store_was_closed(store) && is_in_place(store)) || count_remembered(store) == 0 ? 0 : NETWORK_HOLD_MS;
+	return (store_was_closed(store) && is_in_place(store)) || list_remembered(store, NULL, 1) == 0 ? 0 : NETWORK_HOLD_MS;
 }
 
 /* The configured address, or the default. */
@@ -242,19 +274,22 @@ static int start_loop(struct network *n, struct why *why)
 int network_start(struct network **out, const struct network_options *options, struct why *why)
 {
 	struct network *n = calloc(1, sizeof(*n));
+	struct id renamed;
 
 	if (!n)
 		return -ENOMEM;
 	n->options = *options;
 	pthread_mutex_init(&n->lock, NULL);
 	n->holds = options->desk && store_held_until_ms(options->store) > 0;
-	n->untried = n->holds ? count_remembered(options->store) : 0;
-	const struct depot_store_options depot_options = { .store = options->store, .arrived = has_arrived, .context = n };
+	n->untried = n->holds ? calloc(UNTRIED_MAX, sizeof(*n->untried)) : NULL;
+	n->untried_count = n->untried ? list_remembered(options->store, n->untried, UNTRIED_MAX) : 0;
+	const struct depot_store_options depot_options = { .store = options->store, .arrived = has_arrived,
+							   .came_due = came_due, .context = n };
 	int err = depot_store_new(&n->depot, &depot_options);
 	/* Whoever became known just before the end. */
 	if (err == 0 && !store_was_closed(options->store))
-		err = names_pin(options->store, &(struct id){ { 0 } });
-	if (err == 0)
+		err = names_pin(options->store, &(struct id){ { 0 } }, &renamed);
+	if (err >= 0)
 		err = start_loop(n, why);
 	if (err < 0) {
 		network_stop(n);
@@ -271,9 +306,11 @@ void network_stop(struct network *n)
 	if (!n)
 		return;
 	store_on_append(n->options.store, NULL, NULL);
+	store_on_due(n->options.store, NULL, NULL); /* of the depot, which tells the loop */
 	loop_stop(n->loop);
 	depot_store_free(n->depot);
 	pthread_mutex_destroy(&n->lock);
+	free(n->untried);
 	free(n);
 }
 
@@ -340,7 +377,18 @@ int network_want(struct network *n, const struct id *version, uint64_t token, ui
 void network_follows_changed(struct network *n)
 {
 	depot_store_follows_changed(n->depot);
+	pthread_mutex_lock(&n->lock);
+	n->asks = true;
 	loop_follows_changed(n->loop);
+	pthread_mutex_unlock(&n->lock);
+}
+
+bool network_is_asking(struct network *n)
+{
+	pthread_mutex_lock(&n->lock);
+	bool asks = n->asks;
+	pthread_mutex_unlock(&n->lock);
+	return asks && n->ready > 0;
 }
 
 size_t network_peers(struct network *n, struct peer_view *out, size_t count_max)

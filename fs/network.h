@@ -56,6 +56,8 @@ void network_address(const struct network *n, char out[ADDRESS_SIZE_MAX]);
 int network_want(struct network *n, const struct id *version, uint64_t token, uint64_t until_ms);
 /* A subscription of this node's person changed. */
 void network_follows_changed(struct network *n);
+/* Since then not all that are connected have told what they have of it: what is missing is not known yet. */
+bool network_is_asking(struct network *n);
 /* Copies: how many there are; fills at most count_max. */
 size_t network_peers(struct network *n, struct peer_view *out, size_t count_max);
 void network_count(struct network *n, struct core_counts *out);

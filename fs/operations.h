@@ -150,11 +150,22 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 int person_find(struct mount *m, const char *name, struct id *out);
 void person_shown_name(struct mount *m, const struct id *person, char out[PROFILE_NAME_MAX + 1]);
 int root_make_readme(struct mount *m);
+/* Does a person's folder, or a link to it, stand under this name? False: not the root, or something else stands there. */
+bool root_has_person(struct mount *m, struct node *parent, const char *name, struct id *out);
+/* A petname, and a folder that is not listed any more. `names` is held alone. */
+int root_rename(struct mount *m, struct node *root, const char *from, const struct id *person, struct node *to_parent,
+		const char *to, bool exchange);
+int root_unfollow(struct mount *m, struct node *root, const char *name, const struct id *person, uint32_t process);
 
 /* ---- operations_document.c ---- */
 
 struct desk_slot slot_of(const struct place *place);
 bool is_self(const struct mount *m, const struct id *person);
+/*
+ * A name of somebody else that begins with a dot, which nobody publishes by chance: programs obey such files without
+ * asking (.git/config, .envrc).  It is not shown, unless the config says that such names are no scratch here.
+ */
+bool is_withheld(const struct mount *m, const struct id *person, const char *name);
 bool is_own(const struct mount *m, const struct id *person); /* the same, and this device may change what is theirs */
 int refuse_other(struct mount *m, struct node *node, const char *name, const struct id *person, const char *what);
 void found_item(const struct mount *m, const struct id *person, const struct desk_item *item, struct found *out);

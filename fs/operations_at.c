@@ -60,6 +60,8 @@ static int at_lookup(struct mount *m, struct node *node, const char *name, struc
 	struct version_row row;
 	const struct identity *is = &node->is;
 
+	if (is_withheld(m, &is->person, name))
+		return -ENOENT;
 	int err = store_begin(m->store, false, &txn);
 	if (err < 0)
 		return err;
@@ -195,6 +197,8 @@ static int at_list(struct mount *m, struct node *node, struct open *open, uint64
 	size_t index = after < COOKIE_FIRST ? 0 : after - COOKIE_FIRST;
 	for (; err == 0 && index < open->listing.count; index++) {
 		const struct listed *item = &open->listing.items[index];
+		if (is_withheld(m, &node->is.person, item->name))
+			continue;
 		struct found found = { .stat = { .st_mode = item->type, .st_ino = INO_MADE | (item->ino & INO_MASK) } };
 		err = lister_add(l, item->name, COOKIE_FIRST + index + 1, &found);
 	}

@@ -17,6 +17,11 @@ bool is_self(const struct mount *m, const struct id *person)
 	return id_equal(person, &m->self);
 }
 
+bool is_withheld(const struct mount *m, const struct id *person, const char *name)
+{
+	return name[0] == '.' && !is_self(m, person) && scratch_is_name(m->scratch, name, false, NULL, NULL);
+}
+
 bool is_own(const struct mount *m, const struct id *person)
 {
 	return id_equal(person, &m->self) && m->counts;
@@ -111,6 +116,8 @@ static int directory_lookup(struct mount *m, struct node *node, const char *name
 	int err = node_place_in(m->nodes, node, name, &place);
 	if (err < 0)
 		return err;
+	if (is_withheld(m, &place.person, name))
+		return -ENOENT;
 	if (size > 0 && name[size - 1] == '@') {
 		place.name[size - 1] = '\0';
 		return control_of_document(m, &place, out);
@@ -229,6 +236,8 @@ static int list_item(void *context, const struct desk_item *item)
 	struct directory_list *list = context;
 	struct found found;
 
+	if (is_withheld(list->m, &list->person, item->name))
+		return 0;
 	if (cookie_of(item) > list->after) {
 		if (item->known)
 			found = (struct found){ .stat = { .st_mode = list->known_type,

@@ -11,11 +11,7 @@
 
 static int refuse_in_root(struct mount *m, struct node *parent, const char *name)
 {
-	char sentence[PROFILE_NAME_MAX + 128];
-	strcpy(sentence, "here stand persons, not documents: yours go into ");
-	strcat(sentence, m->self_name);
-	strcat(sentence, "/");
-	return refuse(m, parent, name, -EPERM, sentence);
+	return refuse(m, parent, name, -EPERM, "here stand persons, not documents: yours go into me/");
 }
 
 /* May anything be made or removed in this folder? */
@@ -236,7 +232,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 /* ---- removing ---- */
 
 /* `names` is held alone. */
-typedef int removal(struct mount *m, struct node *parent, const char *name);
+typedef int removal(struct mount *m, struct node *parent, const char *name, uint32_t process);
 
 static void reply_removed(fuse_req_t req, fuse_ino_t parent, const char *name, removal *remove)
 {
@@ -244,12 +240,12 @@ static void reply_removed(fuse_req_t req, fuse_ino_t parent, const char *name, r
 	struct node *node = node_find(m->nodes, parent);
 
 	pthread_rwlock_wrlock(&m->names);
-	int err = node ? remove(m, node, name) : -ESTALE;
+	int err = node ? remove(m, node, name, request_process(req)) : -ESTALE;
 	pthread_rwlock_unlock(&m->names);
 	reply_error(req, err);
 }
 
-static int unlink_name(struct mount *m, struct node *parent, const char *name)
+static int unlink_name(struct mount *m, struct node *parent, const char *name, uint32_t process)
 {
 	enum where where;
 	struct place place;
@@ -273,13 +269,16 @@ void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	reply_removed(req, parent, name, unlink_name);
 }
 
-static int rmdir_name(struct mount *m, struct node *parent, const char *name)
+static int rmdir_name(struct mount *m, struct node *parent, const char *name, uint32_t process)
 {
 	enum where where;
 	struct place place;
 	struct desk_item item;
 	char path[ID_TEXT_SIZE + 1];
+	struct id person;
 
+	if (root_has_person(m, parent, name, &person))
+		return root_unfollow(m, parent, name, &person, process);
 	int err = name_find(m, parent, name, &where, &item);
 	if (err < 0)
 		return err;

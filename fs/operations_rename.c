@@ -451,6 +451,8 @@ static int find_sides(struct rename *r)
 
 static int rename_names(struct rename *r)
 {
+	struct id person;
+
 	if (r->flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
 	/* Before the target is looked for: it is asked for by name only. */
@@ -458,6 +460,9 @@ static int rename_names(struct rename *r)
 	if (size > 0 && r->to.name[size - 1] == '@' && node_kind_of(r->m, r->to.parent) == NODE_DIRECTORY)
 		return refuse(r->m, r->to.parent, r->to.name, -EINVAL,
 			      "a name that ends in @ leads behind a name: none can be made");
+	if (root_has_person(r->m, r->from.parent, r->from.name, &person))
+		return root_rename(r->m, r->from.parent, r->from.name, &person, r->to.parent, r->to.name,
+				   r->flags & RENAME_EXCHANGE);
 	int err = find_sides(r);
 	if (err < 0)
 		return err;

@@ -8,6 +8,7 @@
 
 #define ME "me"
 #define README "README.md"
+#define FOLLOW "subscribe" /* behind a person */
 
 enum { COOKIE_AT = COOKIE_FIRST, COOKIE_README, COOKIE_SELF, COOKIE_SELF_AT, COOKIE_ME, COOKIE_FOLLOWED = 64 };
 
@@ -18,17 +19,9 @@ void person_shown_name(struct mount *m, const struct id *person, char out[PROFIL
 	struct store_txn *txn;
 
 	id_format_short(out, person);
-	if (is_self(m, person) && m->self_name[0]) {
-		strcpy(out, m->self_name);
-		return;
-	}
 	if (store_begin(m->store, false, &txn) < 0)
 		return;
-	struct person_profile profile;
-	if (!is_self(m, person))
-		names_of(txn, person, out);
-	else if (person_profile(txn, person, &profile) == 0 && names_is_plain(profile.name))
-		strcpy(out, profile.name);
+	names_of(txn, person, out);
 	store_abort(txn);
 }
 
@@ -36,10 +29,6 @@ int person_find(struct mount *m, const char *name, struct id *out)
 {
 	struct store_txn *txn;
 
-	if (strcmp(name, ME) == 0 || strcmp(name, m->self_name) == 0) {
-		*out = m->self;
-		return 0;
-	}
 	int err = store_begin(m->store, false, &txn);
 	if (err < 0)
 		return err;
@@ -97,7 +86,7 @@ static int found_person(struct mount *m, const struct id *person, struct found *
 
 static int root_lookup(struct mount *m, struct node *node, const char *name, struct found *out)
 {
-	char shown[PROFILE_NAME_MAX + 1];
+	char shown[PROFILE_NAME_MAX + 1], own[PROFILE_NAME_MAX + 1];
 	size_t size = strlen(name);
 	struct id person;
 
@@ -113,7 +102,8 @@ static int root_lookup(struct mount *m, struct node *node, const char *name, str
 		found_readme(m, out);
 		return 0;
 	}
-	if (strcmp(name, m->self_name) != 0 && strcmp(name, ME) != 0) {
+	person_shown_name(m, &m->self, own);
+	if (strcmp(name, own) != 0 && strcmp(name, ME) != 0) {
 		int err = scratch_lookup(m, node, name, out);
 		if (err != -ENOENT)
 			return err;
@@ -214,20 +204,21 @@ static int list_followed(struct mount *m, struct lister *l, uint64_t after)
 
 static int root_list(struct mount *m, struct node *node, struct open *open, uint64_t after, struct lister *l)
 {
-	char behind[PROFILE_NAME_MAX + 2];
+	char own[PROFILE_NAME_MAX + 1], behind[PROFILE_NAME_MAX + 2];
 	struct found at = { 0 }, readme = { 0 }, self = { 0 }, self_at = { 0 }, me = { 0 };
 
+	person_shown_name(m, &m->self, own);
 	int err_at = control_of_root(m, "", &at);
 	found_readme(m, &readme);
 	int err_self = found_person(m, &m->self, &self);
-	int err_self_at = m->list_controls ? control_of_root(m, m->self_name, &self_at) : -ENOENT;
+	int err_self_at = m->list_controls ? control_of_root(m, own, &self_at) : -ENOENT;
 	found_alias(m, &m->self, &me);
-	strcpy(behind, m->self_name);
+	strcpy(behind, own);
 	strcat(behind, "@");
 
 	if (list_one(m, l, "@", COOKIE_AT, after, err_at, &at) ||
 	    list_one(m, l, README, COOKIE_README, after, 0, &readme) ||
-	    list_one(m, l, m->self_name, COOKIE_SELF, after, err_self, &self) ||
+	    list_one(m, l, own, COOKIE_SELF, after, err_self, &self) ||
 	    list_one(m, l, behind, COOKIE_SELF_AT, after, err_self_at, &self_at) ||
 	    list_one(m, l, ME, COOKIE_ME, after, 0, &me))
 		return 1;
@@ -237,6 +228,72 @@ static int root_list(struct mount *m, struct node *node, struct open *open, uint
 	return scratch_list(m, node, open, after, l);
 }
 
+/* ---- people are named, and let go ---- */
+
+bool root_has_person(struct mount *m, struct node *parent, const char *name, struct id *out)
+{
+	const struct id root = { 0 };
+	size_t size = strlen(name);
+
+	return node_kind_of(m, parent) == NODE_ROOT && size > 0 && name[size - 1] != '@' && strcmp(name, README) != 0 &&
+	       !scratch_exists(m->scratch, &root, name) && person_find(m, name, out) == 0;
+}
+
+/* Also by another of their names: then the folder's own leads nowhere now. */
+static void person_renamed(struct mount *m, struct node *root, const char *from, const char *before, const char *to)
+{
+	bool whole = strcmp(from, before) == 0;
+
+	node_leave(m->nodes, root, to, true);
+	if (whole)
+		whole = node_move(m->nodes, root, from, root, to) == 0;
+	else
+		node_leave(m->nodes, root, from, true);
+	if (whole)
+		return;
+	notifier_add(m->notifier, &(struct notice){ .parent = root->number, .name = before });
+	notifier_add(m->notifier, &(struct notice){ .parent = root->number, .name = to });
+}
+
+int root_rename(struct mount *m, struct node *root, const char *from, const struct id *person, struct node *to_parent,
+		const char *to, bool exchange)
+{
+	char before[PROFILE_NAME_MAX + 1];
+	struct why why = { { 0 } };
+
+	if (is_self(m, person))
+		return refuse(m, root, from, -EPERM, "your own folder is called as you said of yourself");
+	if (node_kind_of(m, to_parent) != NODE_ROOT)
+		return refuse(m, root, from, -EPERM, "a person's folder stays in the root: it can be given another name there");
+	if (exchange)
+		return refuse(m, root, from, -EINVAL, "names of persons are given one at a time");
+	if (scratch_is_name(m->scratch, to, false, NULL, NULL))
+		return refuse(m, root, to, -EINVAL, "local files are called so (see @/config), and no person");
+	person_shown_name(m, person, before);
+	int err = names_give(m->store, person, to, &why);
+	if (err < 0)
+		return refuse(m, root, to, err, why.text[0] ? why.text : why_errno(err));
+	person_renamed(m, root, from, before, to);
+	return 0;
+}
+
+int root_unfollow(struct mount *m, struct node *root, const char *name, const struct id *person, uint32_t process)
+{
+	struct control_node folder, row;
+	struct why why = { { 0 } };
+
+	if (is_self(m, person))
+		return refuse(m, root, name, -EPERM, "your own folder stands in the root as long as it is mounted");
+	control_node_entity(&folder, person);
+	int err = control_lookup(&m->host, &folder, FOLLOW, &row);
+	if (err == 0)
+		err = control_write(&m->host, &row, process, "0\n", 2, &why);
+	if (err < 0)
+		return refuse(m, root, name, err, why.text[0] ? why.text : why_errno(err));
+	node_leave(m->nodes, root, name, true);
+	return 0;
+}
+
 const struct kind kind_root = { .lookup = root_lookup, .stat = root_stat, .list = root_list };
 
 /* ---- README.md ---- */
@@ -244,13 +301,12 @@ const struct kind kind_root = { .lookup = root_lookup, .stat = root_stat, .list 
 int root_make_readme(struct mount *m)
 {
 	struct bytes *b = &m->readme;
-	const char *name = m->self_name;
 
-	bytes_put_format(b,
+	bytes_put_text(b,
 		"# This folder is a commons\n"
 		"\n"
-		"`%s/` is yours (`me` leads to it). Put documents there and edit them with any program:\n"
-		"every save is kept as a signed version.\n"
+		"`me` leads to your own folder. Put documents there and edit them with any program: every\n"
+		"save is kept as a signed version.\n"
 		"\n"
 		"**What is here is public.** Everything that is not scratch is for every peer to read, old\n"
 		"versions too, whatever its mode says. What was published cannot be called back.\n"
@@ -258,18 +314,21 @@ int root_make_readme(struct mount *m)
 		"Scratch is what programs write for themselves: names that begin with a dot, `*~`, `*.tmp`\n"
 		"and the like, and all that lies in such folders. It stays on this machine and is no\n"
 		"version. `@/config` has the whole list.\n"
-		"\n", name);
-	bytes_put_format(b,
+		"\n");
+	bytes_put_text(b,
 		"**Append `@` to a name to see what stands behind it.** These folders answer, but are not listed:\n"
 		"\n"
-		"    ls %s/notes.md@/versions     every version of a document\n"
-		"    cat %s/notes.md@/README      what else there is\n"
-		"    ls %s@/at/2026-11-20         the whole folder as it was on a day\n"
+		"    ls me/notes.md@/versions     every version of a document\n"
+		"    cat me/notes.md@/README      what else there is\n"
+		"    ls me@/at/2026-11-20         the whole folder as it was on a day\n"
 		"    ls @                         this node: its state, its settings\n"
 		"    cat @/errors                 why something was refused\n"
 		"\n"
+		"Others stand beside you once you follow them: `moot follow WHO`, or `echo 1 > WHO@/subscribe`.\n"
+		"`mv` gives them a name of your own, `rmdir` stops following; nothing of theirs is removed.\n"
+		"\n"
 		"A removed document answers too: that is how it is brought back. `moot help` tells what the\n"
-		"command can do; the manual pages are moot(1) and mootfs(7).\n", name, name, name);
+		"command can do; the manual pages are moot(1) and mootfs(7).\n");
 	return bytes_error(b);
 }
 

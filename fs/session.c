@@ -4,15 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "ask.h"
 #include "command.h"
 #include "diff.h"
 #include "file.h"
 #include "mount.h"
-#include "names.h"
+#include "person.h"
 
 #define READ_MAX (1024u * 1024 * 1024)
 
@@ -160,23 +162,6 @@ int session_close(struct session *s)
 
 /* ---- paths ---- */
 
-/* The person that a first path component means: `me`, the own nickname, what others are called here, or an id. */
-static int find_person(struct session *s, const char *name, struct id *out)
-{
-	struct person_profile profile;
-	struct store_txn *txn;
-
-	int err = store_begin(s->store, false, &txn);
-	if (err < 0)
-		return err;
-	*out = s->self;
-	if (strcmp(name, "me") != 0 && (person_profile(txn, out, &profile) < 0 || strcmp(profile.name, name) != 0))
-		err = names_find(txn, name, out);
-	store_abort(txn);
-	/* Of whom nothing is known yet, that can be said and asked by the whole id. */
-	return err == -ENOENT && id_parse(out, name) == 0 ? 0 : err;
-}
-
 /* "alice/guides/soil.md" in an open session. The last name need not show: it may be gone. */
 static int find_slot(struct target *t, const char *path)
 {
@@ -189,7 +174,7 @@ static int find_slot(struct target *t, const char *path)
 	char *part = strtok_r(copy, "/", &save), *next;
 	if (!part)
 		return -ENOENT;
-	int err = find_person(&t->session, part, &person);
+	int err = control_find_person(&t->session.host, part, &person);
 	struct id directory = person;
 	part = strtok_r(NULL, "/", &save);
 	if (err == 0 && !part)
@@ -263,15 +248,27 @@ int target_open(struct target *t, const char *path, struct why *why)
 	return err < 0 ? why_set(why, err, "%s: %s", path, why_errno(err)) : 0;
 }
 
-int target_open_node(struct target *t, struct why *why)
+/* A node that runs: its mount, or what serves the data folder without one. */
+static bool find_running(struct target *t, const char *who)
 {
 	char mount[PATH_MAX];
+	int pid = 0;
 
 	memset(t, 0, sizeof(*t));
-	if (find_holder(mount)) {
-		snprintf(t->mount_path, PATH_MAX, "%.4000s/", mount);
+	if (session_path(t->session.path, NULL) < 0 || store_holder(t->session.path, &pid, mount, PATH_MAX) < 0 || pid == 0)
+		return false;
+	t->served = !mount[0] && ask_is_there(t->session.path);
+	if (mount[0])
+		snprintf(t->mount_path, PATH_MAX, "%.2000s/%.2000s", mount, who);
+	else
+		snprintf(t->mount_path, PATH_MAX, "%s", who);
+	return mount[0] || t->served;
+}
+
+int target_open_node(struct target *t, struct why *why)
+{
+	if (find_running(t, ""))
 		return 0;
-	}
 	int err = session_open(&t->session, false, why);
 	if (err == 0) {
 		t->opened = true;
@@ -282,7 +279,7 @@ int target_open_node(struct target *t, struct why *why)
 
 int target_open_person(struct target *t, const char *who, struct why *why)
 {
-	char name[PATH_MAX], mount[PATH_MAX];
+	char name[PATH_MAX];
 
 	/* A path is taken for what stands at its end. */
 	if (snprintf(name, sizeof(name), "%s", who) >= (int)sizeof(name))
@@ -290,11 +287,8 @@ int target_open_person(struct target *t, const char *who, struct why *why)
 	for (size_t size = strlen(name); size > 1 && name[size - 1] == '/'; size--)
 		name[size - 1] = '\0';
 	const char *last = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
-	memset(t, 0, sizeof(*t));
-	if (find_holder(mount)) {
-		snprintf(t->mount_path, PATH_MAX, "%.2000s/%.2000s", mount, last);
+	if (find_running(t, last))
 		return 0;
-	}
 	int err = session_open(&t->session, false, why);
 	if (err < 0)
 		return err;
@@ -308,23 +302,6 @@ void target_close(struct target *t)
 	if (t->opened)
 		session_close(&t->session);
 	t->opened = false;
-}
-
-static int find_row(struct target *t, const char *row, struct control_node *out)
-{
-	char copy[NAME_SIZE_MAX * 2], *save = NULL;
-	struct control_node node = t->node, next;
-
-	if (snprintf(copy, sizeof(copy), "%s", row) >= (int)sizeof(copy))
-		return -ENAMETOOLONG;
-	for (char *part = strtok_r(copy, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
-		int err = control_lookup(&t->session.host, &node, part, &next);
-		if (err < 0)
-			return err;
-		node = next;
-	}
-	*out = node;
-	return 0;
 }
 
 static int read_content(struct session *s, const struct control_node *node, struct bytes *out)
@@ -351,6 +328,21 @@ static int control_path(const struct target *t, const char *row, char out[PATH_M
 	return snprintf(out, PATH_MAX, "%s@/%s", t->mount_path, row) >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
+static int read_file(const char *path, struct bytes *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd < 0 ? -errno : 0;
+
+	for (ssize_t size = 1; err == 0 && size > 0;) {
+		uint8_t *at = bytes_extend(out, 65536);
+		size = at ? read(fd, at, 65536) : -1;
+		err = !at ? bytes_error(out) : size < 0 ? -errno : 0;
+		out->size -= 65536 - (size > 0 ? (size_t)size : 0);
+	}
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
 int target_read(struct target *t, const char *row, struct bytes *out, struct why *why)
 {
 	char path[PATH_MAX];
@@ -359,29 +351,33 @@ int target_read(struct target *t, const char *row, struct bytes *out, struct why
 
 	bytes_init(out, READ_MAX);
 	if (t->opened) {
-		err = find_row(t, row, &node);
+		err = control_find_below(&t->session.host, &t->node, row, &node);
 		if (err == 0)
 			err = control_kind(&node) == CONTROL_CONTENT
 				      ? read_content(&t->session, &node, out)
 				      : control_read(&t->session.host, &node, (uint32_t)getpid(), out);
 	} else {
 		err = control_path(t, row, path);
-		int fd = err == 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-		err = err == 0 && fd < 0 ? -errno : err;
-		for (ssize_t size = 1; err == 0 && size > 0;) {
-			uint8_t *at = bytes_extend(out, 65536);
-			size = at ? read(fd, at, 65536) : -1;
-			err = !at ? bytes_error(out) : size < 0 ? -errno : 0;
-			out->size -= 65536 - (size > 0 ? (size_t)size : 0);
-		}
-		if (fd >= 0)
-			close(fd);
+		if (err == 0)
+			err = t->served ? ask_read(t->session.path, path, out, why) : read_file(path, out);
 	}
-	if (err < 0) {
-		bytes_finish(out);
-		return why_set(why, err, "%s cannot be read: %s", row, err == -ENOENT ? "there is no such version or file" : why_errno(err));
-	}
-	return 0;
+	if (err == 0)
+		return 0;
+	bytes_finish(out);
+	if (t->served && why && why->text[0])
+		return err;
+	return why_set(why, err, "%s cannot be read: %s", row, err == -ENOENT ? "there is no such version or file" : why_errno(err));
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = fd < 0 ? -errno : 0;
+
+	if (err == 0)
+		err = file_write_all(fd, text, strlen(text));
+	if (fd >= 0 && close(fd) < 0 && err == 0)
+		err = -errno;
+	return err;
 }
 
 int target_write(struct target *t, const char *row, const char *text, struct why *why)
@@ -390,18 +386,24 @@ int target_write(struct target *t, const char *row, const char *text, struct why
 	struct control_node node;
 
 	if (t->opened) {
-		int err = find_row(t, row, &node);
+		int err = control_find_below(&t->session.host, &t->node, row, &node);
 		if (err == 0)
 			err = control_write(&t->session.host, &node, (uint32_t)getpid(), text, strlen(text), why);
 		return err < 0 && !(why && why->text[0]) ? why_set(why, err, "%s: %s", row, why_errno(err)) : err;
 	}
 	int err = control_path(t, row, path);
-	int fd = err == 0 ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-	if (err == 0 && fd < 0)
-		err = -errno;
+	if (err == 0 && t->served)
+		return ask_write(t->session.path, path, text, why);
 	if (err == 0)
-		err = file_write_all(fd, text, strlen(text));
-	if (fd >= 0 && close(fd) < 0 && err == 0)
-		err = -errno;
+		err = write_file(path, text);
 	return err < 0 ? why_set(why, err, "%s cannot be written: %s (the reason stands in @/errors)", row, why_errno(err)) : 0;
+}
+
+void session_raise_files(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }

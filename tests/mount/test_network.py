@@ -1,6 +1,7 @@
 """Two and three mounts on loopback: invite, connect, follow, edit in one, read in the other; restarts, kills, dead peers."""
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import time
@@ -172,6 +173,8 @@ def test_dead_and_silent_peers_cost_nothing():
         with listener:
             refused = alice.run('connect', '127.0.0.1:1', check=False)
             assert refused.returncode == 1 and 'nobody listens there' in refused.stderr
+            refused = alice.run('connect', re.search(r'^listening\t(\S+)$', alice.control('@/status'), re.M).group(1), check=False)
+            assert refused.returncode == 1 and 'that is this node itself' in refused.stderr
             for address in (silent, '192.0.2.1:4040', 'nowhere.invalid:4040'):
                 write(os.path.join(alice.root, '@/connect'), address + '\n')
             start = time.monotonic()

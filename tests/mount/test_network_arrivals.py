@@ -165,3 +165,33 @@ def test_peers_come_and_go():
         conftest.wait_until(lambda: '\tpeer\t' in alice.control('@/events'), 10, 'peer')
         bob.umount()
         conftest.wait_until(lambda: '\tgone\tbob\n' in alice.control('@/events'), 10, 'gone')
+
+
+def test_what_programs_obey_unasked_is_not_shown_of_others():
+    with pairs.folders('alice', 'bob') as (alice, bob):
+        rules = 'scratch !.*', 'scratch !.git'
+        for rule in rules:
+            conftest.write(f'{alice.root}/@/config', rule + '\n')
+        alice.umount()
+        alice.mount()
+        os.makedirs(alice.path('.git'))
+        conftest.write(alice.path('.git/config'), '[core]\n')
+        conftest.write(alice.path('.envrc'), 'touch /\n')
+        conftest.write(alice.path('seen.md'), 'seen\n')
+        alice.wait_signed('seen.md')
+        pairs.connect(bob, alice)
+        pairs.subscribe(bob, 'alice')
+        theirs = f'{bob.root}/alice'
+        pairs.reads(f'{theirs}/seen.md', 'seen\n')
+        past = f'{theirs}@/at/{time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))}'
+        for folder in (theirs, past):
+            assert os.listdir(folder) == ['seen.md']
+            for name in ('.envrc', '.git', '.git/config', '.envrc@'):
+                assert not os.path.exists(f'{folder}/{name}'), name
+        # Who wants it may have it.
+        for rule in rules:
+            conftest.write(f'{bob.root}/@/config', rule + '\n')
+        bob.umount()
+        bob.mount()
+        assert sorted(os.listdir(theirs)) == ['.envrc', '.git', 'seen.md']
+        pairs.reads(f'{theirs}/.git/config', '[core]\n')

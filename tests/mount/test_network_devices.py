@@ -3,6 +3,7 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -56,8 +57,14 @@ def mine(folder, name):
     return f'{folder.root}/me/{name}'
 
 
-def heads(folder, name):
-    return [line for line in folder.control(f'me/{name}@/heads').splitlines() if not line.startswith('#')]
+def texts(folder, name):
+    """Of all versions, oldest first; b'draft' for what is not signed yet."""
+    versions = f'{folder.root}/me/{name}@/versions'
+    return [b'draft' if '-draft' in one else conftest.read(f'{versions}/{one}') for one in os.listdir(versions)]
+
+
+def heads(folder, name, whose='me'):
+    return [line for line in folder.control(f'{whose}/{name}@/heads').splitlines() if not line.startswith('#')]
 
 
 def test_a_device_is_admitted_and_both_show_one_folder():
@@ -153,6 +160,39 @@ def test_a_retired_device_may_read_but_not_write():
         assert laptop.run('devices', 'retire', device(laptop), check=False).returncode == 1
 
 
+def test_what_a_device_saves_after_it_was_retired_does_not_count():
+    with two_devices() as (laptop, box), pairs.folders('bob') as (bob,), pairs.Relay(laptop) as relay:
+        box.run('connect', relay.address)
+        laptop.run('devices', 'admit', device(box))
+        conftest.wait_until(lambda: writable(box), 15, 'the box to be admitted')
+        conftest.write(mine(laptop, 'laptop.md'), 'laptop\n')
+        conftest.write(mine(box, 'box.md'), 'box\n')
+        pairs.reads(mine(laptop, 'box.md'), 'box\n', timeout=20)
+        pairs.reads(mine(box, 'laptop.md'), 'laptop\n')
+        # What the laptop does not know of when it retires the box came too late.
+        relay.tell(state='stalled')
+        conftest.write(mine(box, 'late.md'), 'late\n')
+        conftest.write(mine(box, 'box.md'), 'late\n')
+        conftest.wait_until(lambda: b'late\n' in texts(box, 'box.md') and texts(box, 'late.md') == [b'late\n'], 20,
+                            'the box to sign')
+        laptop.run('devices', 'retire', device(box))
+        conftest.write(mine(laptop, 'box.md'), 'not so late\n')
+        # Bob hears of it after all that the box said, the laptop before.
+        pairs.connect(bob, box)
+        pairs.subscribe(bob, 'alice')
+        relay.tell(state='open')
+        conftest.wait_until(lambda: not writable(box), 40, 'the box to learn that it was retired')
+        for root in (mine(laptop, ''), mine(box, ''), f'{bob.root}/alice/'):
+            pairs.reads(root + 'box.md', 'not so late\n', timeout=20)
+            shown = [name for name in os.listdir(root) if not name.startswith('.')]
+            assert sorted(shown) == ['box.md', 'early.md', 'laptop.md']
+        # Nothing is lost: it is a version of its name, where it was saved and where it came to.
+        for folder in (laptop, box):
+            conftest.wait_until(lambda: set(texts(folder, 'box.md')) == {b'box\n', b'late\n', b'not so late\n'}, 20,
+                                'the save that came late')
+            assert texts(folder, 'late.md') == [b'late\n']
+
+
 def set_aside(folder, clean):
     """A copy of the data folder, as a backup makes it: of one that was closed, or of one in use."""
     if clean:
@@ -226,6 +266,91 @@ def test_a_backup_without_peers_forks_and_is_healed():
         pairs.reads(f'{bob.root}/alice/notes.md', 'four\n', timeout=20)
 
 
+def sides(folder, whose='me'):
+    """The sides of forked logs: state -> [id, what they are about]."""
+    lines = [line.split('\t') for line in folder.control(f'{whose}@/forks').splitlines() if not line.startswith('#')]
+    return {state: [id, about] for id, state, _, _, _, about in lines}
+
+
+def forget_and_go_on(folder, name, text):
+    """Puts back what was set aside, and saves while nobody can tell what was forgotten."""
+    put_back(folder)
+    folder.mount()
+    conftest.write(mine(folder, name), text)
+    folder.wait_signed(name, timeout=conftest.LATE_S + 10)
+
+
+def test_a_person_says_which_side_of_a_fork_is_kept():
+    with pairs.folders('alice', 'bob') as (alice, bob):
+        pairs.connect(alice, bob)
+        pairs.subscribe(bob, 'alice')
+        assert sides(alice) == {}
+        conftest.write(alice.path('notes.md'), 'one\n')
+        pairs.reads(f'{bob.root}/alice/notes.md', 'one\n')
+        alice.wait_signed('notes.md')
+        set_aside(alice, False)
+        for text in ('two\n', 'three\n'):
+            conftest.write(alice.path('notes.md'), text)
+            pairs.reads(f'{bob.root}/alice/notes.md', text)
+        bob.umount()
+        forget_and_go_on(alice, 'notes.md', 'other\n')
+        bob.mount()
+        pairs.connect(alice, bob)
+        both = conftest.wait_until(lambda: len(sides(alice)) == 2 and sides(alice), 20, 'the fork to be seen')
+        assert both['longest'][1] == both['aside'][1] == 'notes.md'
+        assert 'forked' in alice.run('status').stdout
+        assert alice.run('devices').stdout.splitlines()[0].endswith('\tthis one\tforked')
+        conftest.wait_until(lambda: len(sides(bob, 'alice')) == 2, 20, 'the fork to be seen there')
+        with pytest.raises(OSError) as refused:
+            conftest.write(f'{bob.root}/alice@/forks', both['aside'][0] + '\n')
+        assert refused.value.errno == errno.EACCES
+
+        # The side put back is the shorter one: it is kept, and the log goes on there.
+        alice.run('devices', 'keep', both['aside'][0])
+        now = sides(alice)
+        assert now['aside'] == both['longest'] and now['kept'][1] == 'notes.md, (branch)'
+        assert 'forked' not in alice.run('status').stdout + alice.run('devices').stdout.split('#')[0]
+        assert sides(alice)['kept'][0] in alice.run('devices', 'forks').stdout
+        assert alice.run('devices', 'keep', both['longest'][0], check=False).returncode == 1
+        assert 'only another of your devices' in alice.control('@/errors').splitlines()[0]
+        # All that was saved on either stands or is a version.
+        assert len(heads(alice, 'notes.md')) == 2
+        assert {b'one\n', b'two\n', b'three\n', b'other\n'} <= set(alice.texts('notes.md'))
+        alice.sh('cat notes.md@/merge > /dev/null; printf "both\\n" > notes.md@/merge', cwd=f'{alice.root}/me')
+        assert len(heads(alice, 'notes.md')) == 1
+        # Her log goes on from a lower number than bob has: he hears of it when they meet, and has the same folder.
+        bob.umount()
+        bob.mount()
+        pairs.connect(alice, bob)
+        pairs.reads(f'{bob.root}/alice/notes.md', 'both\n', timeout=20)
+        assert sides(bob, 'alice') == sides(alice)
+        assert conftest.wait_until(lambda: len(heads(bob, 'notes.md', 'alice')) == 1, 10, 'the merge')
+        conftest.write(alice.path('notes.md'), 'and on\n')
+        alice.wait_signed('notes.md')
+
+
 def forked(folder):
     numbers = [record[1] for record in own_log(folder)]
     return [number for number in numbers if numbers.count(number) > 1]
+
+
+def test_what_is_said_under_a_hold_is_said_after_it():
+    with pairs.folders('alice', 'bob') as (alice, bob):
+        pairs.connect(bob, alice)
+        pairs.subscribe(bob, 'alice')
+        conftest.write(alice.path('notes.md'), 'one\n')
+        pairs.reads(f'{bob.root}/alice/notes.md', 'one\n')
+        bob.kill9()
+        pid = alice.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            bob.mount()
+            # Not one of those that are asked.
+            assert bob.run('connect', '127.0.0.1:1', check=False).returncode == 1
+            begun = time.monotonic()
+            conftest.write(f'{bob.root}/bob@/about', 'Bob, of the mill.\n')
+            waited = time.monotonic() - begun
+            assert conftest.read(f'{bob.root}/bob@/about') == b'Bob, of the mill.\n'
+            assert 1 < waited < conftest.LATE_S
+        finally:
+            os.kill(pid, signal.SIGCONT)

@@ -81,9 +81,13 @@ def test_what_does_not_come_fails_within_the_bound():
         version = os.listdir(big + '@/versions')[0]
         seconds, answer = timed(f'{big}@/versions/{version}')
         assert answer == errno.ENODATA and WAIT_S - 0.5 < seconds < WAIT_S + conftest.LATE_S
+        # Who should have what is missing, is told.
+        holders = [line.split('\t') for line in bob.control('alice/big.md@/holders').splitlines() if line[0] != '#']
+        assert {tuple(line[3:]) for line in holders} <= {('here',), ('missing', 'alice')} and holders[-1][3] == 'missing'
         # With nobody there is nothing to wait for.
         relay.tell(state='cut')
         conftest.wait_until(lambda: timed(big)[0] < 0.2, 10, 'the peer to be gone')
+        conftest.wait_until(lambda: '\tmissing\t-\n' in bob.control('alice/big.md@/holders'), 10, 'nobody to be told')
         seconds, answer = min(timed(big) for _ in range(5))
         assert answer == errno.ENODATA and seconds < 0.2
 

@@ -82,7 +82,7 @@ static void test_every_row_reads_and_is_told_of(void **state)
 
 	kit_sign(&kit, "notes.md", "one\n");
 	assert_int_equal(control_each_row(check_row, &files), 0);
-	assert_int_equal(files, 26);
+	assert_int_equal(files, 27);
 }
 
 static void test_folders_list_their_rows(void **state)
@@ -92,7 +92,7 @@ static void test_folders_list_their_rows(void **state)
 		const char *expected;
 	} cases[] = {
 		{ CONTROL_NODE, "README status id peers connect errors events metrics config quota " },
-		{ CONTROL_ENTITY, "README id about at devices subscribe log " },
+		{ CONTROL_ENTITY, "README id about at devices forks subscribe log " },
 		{ CONTROL_DOCUMENT, "README versions diffs head heads log merge pieces links page.html vote subscribe holders " },
 	};
 	const struct control_node scopes[] = { root(), entity(), kit_document(&kit, "notes.md") };

@@ -187,6 +187,54 @@ static void test_devices_are_admitted_and_retired(void **state)
 	kit_refused(&kit, &person, "devices", line, -EINVAL);
 }
 
+static void test_forks_are_shown_and_one_side_is_kept(void **state)
+{
+	struct test_store copy;
+	char id[ID_SHORT_SIZE + 1], line[80];
+	struct log_row log;
+
+	assert_true(kit_contains(&kit, &person, "forks", "# none: "));
+	kit_refused(&kit, &person, "forks", "aaaaaaaa", -EINVAL);
+	/* A copy of the folder goes on, and is heard of. */
+	kit_stop(&kit);
+	test_store_stop(&kit.store);
+	test_store_copy(&copy, &kit.store, 77);
+	test_store_start(&kit.store, false);
+	kit_start(&kit);
+	kit_sign(&kit, "notes.md", "here\n");
+	struct store_txn *txn = txn_begin(&copy, true);
+	copy.time_ms = kit.store.time_ms;
+	say_version(&copy, txn, &(struct save){ .directory = kit.self, .name = "copy.md", .text = "copy\n" });
+	say_profile(txn, NULL, "the copy");
+	txn_commit(txn);
+	txn = txn_begin(&copy, false);
+	assert_int_equal(log_get(txn, &kit.self, &log), 0);
+	store_abort(txn);
+	send_log(&copy, &kit.store);
+	id_format_short(id, &log.tip_id);
+	snprintf(line, sizeof(line), "%s\tlongest\t", id);
+	assert_true(kit_contains(&kit, &person, "forks", line));
+	assert_true(kit_contains(&kit, &person, "forks", "\tcopy.md, (profile)\n"));
+	assert_true(kit_contains(&kit, &person, "forks", "\taside\t"));
+	assert_true(kit_contains(&kit, &person, "forks", "\tnotes.md\n"));
+	assert_true(kit_contains(&kit, &person, "devices", "\tthis one\tforked\n"));
+	assert_true(kit_contains(&kit, &root, "status", "\nforked\t"));
+
+	kit_refused(&kit, &person, "forks", "aaaaaaaa", -EINVAL);
+	kit_refused(&kit, &person, "forks", "nonsense!", -EINVAL);
+	kit_refused(&kit, &person, "forks", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -EINVAL);
+	store_hold_signing(kit.store.store, UINT64_MAX);
+	kit_refused(&kit, &person, "forks", id, -EAGAIN);
+	store_hold_signing(kit.store.store, 0);
+	kit_put(&kit, &person, "forks", id);
+	kit_put(&kit, &person, "forks", id); /* changes nothing */
+	assert_true(kit_contains(&kit, &person, "forks", "\tkept\t"));
+	assert_true(kit_contains(&kit, &person, "log", "\tbranch\t"));
+	assert_false(kit_contains(&kit, &person, "devices", "\tforked\n"));
+	assert_false(kit_contains(&kit, &root, "status", "\nforked\t"));
+	test_store_remove(&copy);
+}
+
 static void test_log_tells_of_every_record(void **state)
 {
 	struct control_node folder = kit_document(&kit, "notes.md");
@@ -400,6 +448,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_others_documents_are_read_only, setup_two, teardown_two),
 		cmocka_unit_test_setup_teardown(test_id_and_about, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_devices_are_admitted_and_retired, setup_two, teardown_two),
+		cmocka_unit_test_setup_teardown(test_forks_are_shown_and_one_side_is_kept, setup_two, teardown_two),
 		cmocka_unit_test_setup_teardown(test_log_tells_of_every_record, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_at_takes_times, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_status_tells_what_is_not_published, setup, teardown),
