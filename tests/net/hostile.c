@@ -68,6 +68,11 @@ static const struct {
 	{ "friend-fork", friend_fork },               /* another history in each session */
 	{ "friend-devices", friend_devices },         /* thousands, each with a chain without a signature */
 	{ "friend-junk", friend_junk },               /* 100,000 valid records */
+	{ "tree-strangers", tree_strangers },         /* whose introductions are folders */
+	{ "tree-deep", tree_deep },                   /* 6,400 directories in one another */
+	{ "tree-same", tree_same },                   /* at one name */
+	{ "tree-nowhere", tree_nowhere },             /* in none */
+	{ "tree-documents", tree_documents },         /* 1,500 at one name */
 };
 
 #define MODE_COUNT (sizeof(modes) / sizeof(modes[0]))

@@ -6,6 +6,7 @@
  *   hostile_crowd.c    many connections: floods, slow senders, identities by the thousand
  *   hostile_words.c    one session that says what it must not
  *   hostile_friend.c   what a friend gone bad serves those who follow it
+ *   hostile_tree.c     folders that are much work
  *   hostile.c          the table of modes, and main
  *
  * A test program: without memory it aborts, and it talks to addresses of the loopback alone.
@@ -128,5 +129,6 @@ mode_function words_garbage, words_garbage_packets, words_oversized, words_cut, 
 mode_function friend_nonce, friend_binding, friend_signature, friend_twice, friend_half, friend_mute, friend_endless,
 	friend_empty, friend_heads, friend_own_head, friend_peers, friend_bomb, friend_larger, friend_wrong_piece, friend_lists,
 	friend_future, friend_prev, friend_tip, friend_voucher, friend_fork, friend_devices, friend_junk;
+mode_function tree_strangers, tree_deep, tree_same, tree_nowhere, tree_documents;
 
 #endif

@@ -77,6 +77,11 @@ MODES = {
     'friend-fork': ('forks_total', None),
     'friend-devices': ('pages_in_total', 2),
     'friend-junk': ('records_in_total', 3),
+    'tree-strangers': ('sessions_total', 2),
+    'tree-deep': ('records_in_total', None),
+    'tree-same': ('records_in_total', None),
+    'tree-nowhere': ('records_in_total', None),
+    'tree-documents': ('records_in_total', None),
 }
 
 
@@ -222,7 +227,8 @@ def test_every_mode_is_tested():
 def test_a_hostile_peer_changes_nothing(pair, mode):
     counter, seconds = MODES[mode]
     seconds = SECONDS if LONG else seconds or SECONDS
-    if mode.startswith('friend-'):
+    follows = mode.startswith(('friend-', 'tree-')) and mode != 'tree-strangers'
+    if follows:
         pair.alice.run('follow', hostile('id', str(seed_of(mode))).strip())
     before, pid = pair.metrics(), pair.alice.pid
     pair.times.clear()
@@ -240,6 +246,12 @@ def test_a_hostile_peer_changes_nothing(pair, mode):
     assert weight.most < RSS_ANON_MAX
     assert after[counter] > before[counter], counter
     assert all(statistics.median(times) < FAST_S for times in pair.times.values()), pair.times
+    if mode.startswith('tree-'):
+        assert max(pair.times['save'] + pair.times['ls']) < LATE_S, pair.times
+    if mode.startswith('tree-') and follows:
+        begun = time.monotonic()
+        os.listdir(os.path.join(pair.alice.root, f'mallory{seed_of(mode)}'))
+        assert time.monotonic() - begun < LATE_S
 
 
 @pytest.mark.parametrize('mode', ('crowd-silent-many', 'crowd-hello', 'crowd-identities'))

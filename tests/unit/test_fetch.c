@@ -397,32 +397,33 @@ static void at_the_end_a_second_one_is_asked(void **state)
 
 static void nothing_outstanding_is_lost_with_a_session(void **state)
 {
+	enum { PIECES = FETCH_BATCH_NAMES + 36 };
 	struct fetch *f = fetch_with(2);
 	struct fetch_counts counts;
 	struct fetch_batch batch;
 
-	for (uint64_t n = 0; n < 100; n++)
+	for (uint64_t n = 0; n < PIECES; n++)
 		add(f, n, 10, FETCH_REST, 1);
 	while (fetch_next(f, 1, 0, &batch))
 		;
 	absent(f, 2, 0);
 	fetch_count(f, &counts);
-	assert_int_equal(counts.outstanding, 100);
+	assert_int_equal(counts.outstanding, PIECES);
 	fetch_leave(f, 1);
 	fetch_count(f, &counts);
 	assert_int_equal(counts.outstanding, 0);
-	assert_int_equal(counts.unasked, 99);
+	assert_int_equal(counts.unasked, PIECES - 1);
 	assert_int_equal(counts.absent, 1); /* the only one left lacks it */
 	assert_int_equal(told_absent(f), 1);
 	assert_true(fetch_next(f, 2, 0, &batch));
-	assert_int_equal(batch.count, 64);
+	assert_int_equal(batch.count, FETCH_BATCH_NAMES);
 	fetch_leave(f, 2);
 	fetch_leave(f, 2);
 	fetch_count(f, &counts);
-	assert_int_equal(counts.unasked + counts.absent, 100);
+	assert_int_equal(counts.unasked + counts.absent, PIECES);
 	assert_int_equal(fetch_join(f, 3), 0);
 	fetch_count(f, &counts);
-	assert_int_equal(counts.unasked, 100);
+	assert_int_equal(counts.unasked, PIECES);
 	fetch_free(f);
 }
 

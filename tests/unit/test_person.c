@@ -212,6 +212,26 @@ static void an_admitted_device_admits(void **state)
 	}
 }
 
+static void a_person_has_so_many_devices_and_no_more(void **state)
+{
+	for (unsigned junk = PERSON_DEVICES_MAX - 2; junk < PERSON_DEVICES_MAX; junk++) {
+		void *fresh = NULL;
+		family_make(&fresh);
+		struct family *f = fresh;
+		struct store_txn *txn = at_device(f, 0);
+		for (unsigned i = 0; i < junk; i++)
+			say_admit(txn, &(struct id){ { 1, (uint8_t)i } }, true, NULL);
+		txn_commit(txn);
+		admits(f, 0, 1);
+		claims(f, 1, 0);
+		struct watch w;
+		watch_begin(f, &w, junk % 24);
+		expect_person(f, &w, 1, junk < PERSON_DEVICES_MAX - 1 ? 0 : 1);
+		watch_end(&w);
+		family_remove(&fresh);
+	}
+}
+
 static void what_was_said_before_admission_admits_nobody(void **state)
 {
 	struct family *f = *state;
@@ -519,6 +539,7 @@ int main(void)
 		TEST(a_device_is_a_person_of_its_own),
 		TEST(admission_needs_both_sides),
 		TEST(an_admitted_device_admits),
+		TEST(a_person_has_so_many_devices_and_no_more),
 		TEST(what_was_said_before_admission_admits_nobody),
 		TEST(the_first_person_named_is_final),
 		TEST(devices_that_claim_one_another_are_no_riddle),

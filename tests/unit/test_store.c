@@ -217,8 +217,8 @@ static void test_index_that_cannot_be_trusted_is_rebuilt(void **state)
 		bool rebuilt;
 	} cases[] = {
 		{ "closed", NULL, NULL, false },
-		{ "closed by another boot", "index/state", "mootfs index 3\nother-boot\nclosed\n", false },
-		{ "open in another boot", "index/state", "mootfs index 3\nother-boot\nopen\n", true },
+		{ "closed by another boot", "index/state", "mootfs index 4\nother-boot\nclosed\n", false },
+		{ "open in another boot", "index/state", "mootfs index 4\nother-boot\nopen\n", true },
 		{ "another format", "index/state", "mootfs index 0\nother-boot\nclosed\n", true },
 		{ "an empty state", "index/state", "", true },
 		{ "no state", "index/state", NULL, true },
