@@ -41,6 +41,9 @@ static bool is_busy(void *context, const struct id *directory, const char *name)
 static void has_changed(void *context, const struct id *person, const struct id *directory, const char *name)
 {
 	struct mount *m = context;
+
+	/* A head set or merged is nobody's save. */
+	arrivals_coming(m, person, directory, name);
 	if (m->notifier)
 		notifier_add(m->notifier, &(struct notice){ .person = *person, .directory = *directory, .name = name });
 }
@@ -59,6 +62,16 @@ static uint64_t started_ms(void *context, uint32_t process)
 	return process_started_ms(&m->processes, process, clock_now_ms(store_clock(m->store)));
 }
 
+static void is_soon(void *context)
+{
+	struct mount *m = context;
+
+	pthread_mutex_lock(&m->lock);
+	m->soon = true;
+	pthread_cond_signal(&m->wake);
+	pthread_mutex_unlock(&m->lock);
+}
+
 /* ---- the housekeeper ---- */
 
 static void *housekeeper_run(void *argument)
@@ -67,6 +80,7 @@ static void *housekeeper_run(void *argument)
 
 	pthread_mutex_lock(&m->lock);
 	while (!m->ending) {
+		m->soon = false;
 		pthread_mutex_unlock(&m->lock);
 		uint64_t wait_ms = desk_tick(m->desk);
 		struct timespec until;
@@ -78,7 +92,7 @@ static void *housekeeper_run(void *argument)
 		until.tv_sec += (time_t)(ns / 1000000000);
 		until.tv_nsec = (long)(ns % 1000000000);
 		pthread_mutex_lock(&m->lock);
-		if (!m->ending)
+		if (!m->ending && !m->soon)
 			pthread_cond_timedwait(&m->wake, &m->lock, &until);
 	}
 	pthread_mutex_unlock(&m->lock);
@@ -155,6 +169,7 @@ static int open_desk(struct mount *m, const struct control_settings *settings, s
 		.changed = has_changed,
 		.parent_process = parent_of,
 		.process_started_ms = started_ms,
+		.soon = is_soon,
 		.context = m,
 		.hold_ms = network_hold_ms(m->store),
 	};

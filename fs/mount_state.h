@@ -75,7 +75,7 @@ struct mount {
 	pthread_t housekeeper;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool keeping, ending;
+	bool keeping, ending, soon;
 
 	int ready_fd;
 	bool diffs, mounted, signalled;

@@ -62,6 +62,7 @@ static int at_lookup(struct mount *m, struct node *node, const char *name, struc
 
 	if (is_withheld(m, &is->person, name))
 		return -ENOENT;
+	desk_settle(m->desk);
 	int err = store_begin(m->store, false, &txn);
 	if (err < 0)
 		return err;
@@ -173,6 +174,8 @@ static int list_item(void *context, const struct tree_item *item)
 static int listing_fill(struct mount *m, const struct identity *is, struct listing *out)
 {
 	struct store_txn *txn;
+
+	desk_settle(m->desk);
 	int err = store_begin(m->store, false, &txn);
 	if (err < 0)
 		return err;

@@ -16,10 +16,12 @@
 /* RELEASE follows close(2) at once, unless something else holds the file. */
 #define RELEASED_MS 50
 
+/* What was closed before this is in the store when it is looked at. */
 static void wait_released(struct mount *m, const struct control_node *control)
 {
 	if (control->scope == CONTROL_DOCUMENT && is_own(m, &control->person))
 		desk_wait_released(m->desk, &control->directory, control->name, RELEASED_MS);
+	desk_settle(m->desk);
 }
 
 /* "20261122T073104Z-..." of a signed version: the name means that version for ever. */
@@ -36,6 +38,7 @@ static bool is_fixed(const struct control_node *control)
 static int stat_control(struct mount *m, const struct control_node *control, struct stat *out)
 {
 	*out = (struct stat){ 0 };
+	desk_settle(m->desk);
 	int err = control_stat(&m->host, control, out);
 	if (err < 0)
 		return err;
@@ -105,6 +108,7 @@ int control_of_document(struct mount *m, const struct place *place, struct found
 {
 	struct desk_item item;
 
+	desk_settle(m->desk);
 	int err = desk_lookup(m->desk, &place->person, &place->directory, place->name, &item);
 	if (err < 0 && err != -ENOENT)
 		return err;
@@ -193,6 +197,7 @@ static int control_readlink(struct mount *m, struct node *node, char *out, size_
 {
 	CLEANUP(bytes_finish) struct bytes text;
 	bytes_init(&text, size - 1);
+	desk_settle(m->desk);
 	int err = control_read(&m->host, node->is.control, 0, &text);
 	if (err == 0)
 		err = bytes_error(&text);
@@ -280,6 +285,7 @@ const struct kind kind_control = {
 static int apply(struct mount *m, struct open *open, const char *text, size_t size)
 {
 	struct why why = { 0 };
+	desk_settle(m->desk);
 	int err = control_write(&m->host, open->node->is.control, open->process, text, size, &why);
 	if (err < 0)
 		refuse(m, open->node, NULL, err, why.text[0] ? why.text : why_errno(err));

@@ -66,9 +66,13 @@ void desk_tell(struct desk *desk, const struct slot *slot)
 void desk_unlock(struct desk *desk)
 {
 	struct changed *changed = desk->changed, *next;
+	bool soon = desk->soon;
 
 	desk->changed = NULL;
+	desk->soon = false;
 	pthread_mutex_unlock(&desk->lock);
+	if (soon)
+		desk->options.soon(desk->options.context);
 	for (; changed; changed = next) {
 		next = changed->next;
 		desk->options.changed(desk->options.context, &desk->self, &changed->directory, changed->name);
@@ -222,10 +226,15 @@ void slot_wait(struct slot *slot, uint64_t due_ms)
 	slot_wait_as_directory(slot);
 	if (!slot->waiting)
 		return;
-	/* Nearly always the latest: walk from the end. */
-	struct slot *after = slot->desk->due ? slot->desk->due->due_prev : NULL;
+	/* Nearly always the latest, or among the few that are due at once: walk from the nearer end. */
+	struct slot *first = slot->desk->due, *after = first ? first->due_prev : NULL;
+	if (first && after->due_ms > due_ms && due_ms < first->due_ms + (after->due_ms - first->due_ms) / 2) {
+		after = NULL;
+		for (struct slot *next = first; next->due_ms <= due_ms; next = next->due_next)
+			after = next;
+	}
 	while (after && after->due_ms > due_ms)
-		after = after == slot->desk->due ? NULL : after->due_prev;
+		after = after == first ? NULL : after->due_prev;
 	if (after)
 		DL_APPEND_ELEM2(slot->desk->due, after, slot, due_prev, due_next);
 	else
@@ -708,6 +717,7 @@ int desk_close(struct desk *desk)
 			err = err == 0 ? sealed : err;
 		}
 	}
+	slots_part(desk);
 	folders_keep(desk);
 	DL_FOREACH_SAFE(desk->files, file, next_file) {
 		DL_DELETE(desk->files, file);

@@ -10,6 +10,8 @@
  *  - flush persists the draft (pieces, and a LOCAL_PENDING fact); sync also makes it durable.
  *  - A slot that is new, or removed, waits `window_ms` before anything is signed; each
  *    save in the window is kept in a queue and signed in order when it ends.
+ *  - A save of what is published waits some ms in the same queue, for others to be signed with
+ *    (desk_together.c).  Whoever looks at versions calls desk_settle() first.
  *  - What waits stands in the journal as one LOCAL_PENDING fact a slot.
  *
  * No threads of its own: desk_tick() does what is due.  All functions may be
@@ -47,6 +49,8 @@ struct desk_options {
 	uint32_t (*parent_process)(void *context, uint32_t process);
 	/* When it began, on the desk's clock; 0 if unknown: another may have had its number before. May be NULL. */
 	uint64_t (*process_started_ms)(void *context, uint32_t process);
+	/* desk_tick() is due earlier than it said. Called without locks. NULL: what is published is signed as it is closed. */
+	void (*soon)(void *context);
 	void *context;
 	uint64_t hold_ms; /* 0, or as desk_hold() for so long from the start */
 };
@@ -234,6 +238,8 @@ void desk_release_hold(struct desk *desk);
 /* Waits until it is over, 2 s at most, and ends it: for who got STORE_HELD and tries once more. */
 void desk_pass_hold(struct desk *desk);
 
+/* Signs what waits for nothing but others to be signed with: what was closed before this is in the store then. */
+void desk_settle(struct desk *desk);
 /* Signs what waits now, window or not (moot umount, tests). */
 int desk_publish_all(struct desk *desk);
 

@@ -124,6 +124,7 @@ int desk_set_attributes(struct desk *desk, struct desk_slot at, unsigned mask, c
 	int err = slot_get(desk, at, &slot);
 	if (err == 0) {
 		slot_hold(slot);
+		slot_part(slot);
 		err = slot->shown ? slot_set_attributes(slot, mask, a) : -ENOENT;
 		slot_drop(slot);
 	}
@@ -159,6 +160,8 @@ int handle_set_attributes(struct handle *h, unsigned mask, const struct attribut
 	int err = 0;
 
 	desk_lock(file->desk);
+	if (file->slot)
+		slot_part(file->slot);
 	if (file->slot)
 		err = slot_set_attributes(file->slot, mask, a);
 	else

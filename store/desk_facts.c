@@ -289,7 +289,8 @@ static int load_fact(struct desk *desk, struct store_txn *txn, const uint8_t *ke
 	slot_note_fresh(slot);
 	uint64_t time_ms = slot->queue_count ? slot->queue[slot->queue_count - 1].time_ms : slot->attributes.mtime_ns / 1000000;
 	if (slot->what == WHAT_VERSION)
-		err = attributes_get(desk, txn, &directory, name, &slot->head, time_ms, slot->mode, &slot->attributes);
+		err = attributes_get(desk, txn, &directory, name, slot->queue_count ? NULL : &slot->head, time_ms,
+				     slot->mode, &slot->attributes);
 	else
 		err = attributes_get(desk, txn, &slot->directory_id, "", NULL, clock_time_ms(desk->clock), MODE_FILE,
 				     &slot->attributes);

@@ -334,6 +334,9 @@ static int open_slot(struct slot *slot, int flags, uint32_t process, struct hand
 		return -ENOENT;
 	if (slot->what == WHAT_DIRECTORY)
 		return -EISDIR;
+	/* What is read is a version, to descend from. */
+	if ((flags & O_ACCMODE) != O_WRONLY && !(flags & O_TRUNC))
+		slot_part(slot);
 	if (!file)
 		file = file_new(slot);
 	struct handle *h = file ? handle_new(file, flags, process) : NULL;
@@ -407,6 +410,7 @@ ssize_t handle_read(struct handle *h, void *out, size_t size, uint64_t offset)
 	desk_lock(desk);
 	if (!h->noted && file->slot && file->base && !file->dirty) {
 		h->noted = true;
+		slot_part(file->slot);
 		seen_note(desk, h->process, file->slot, &file->version, &file->base->content.digest);
 	}
 	while (file->busy && !file->spool && !file->text)

@@ -454,6 +454,7 @@ static int take_body(struct desk *desk, struct desk_slot to, struct save *save, 
 	if (err < 0)
 		return err;
 	slot_hold(slot);
+	slot_part(slot);
 	struct attributes attributes = *a;
 	attributes.ctime_ns = clock_time_ns(desk->clock);
 	if (attributes.ino == 0)

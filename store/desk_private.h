@@ -25,6 +25,8 @@
 #define PACKERS_KEPT 4
 #define HOLD_WAIT_MS 2000 /* no file operation waits longer for the network */
 #define QUEUE_LONG 16      /* saves of a new name that end its window */
+#define TOGETHER_MS 3       /* a save of what is published waits so long for others */
+#define TOGETHER_MAX 8     /* or until so many are there: each draft writes them all down */
 #define DIRECTORY_LISTS 4096 /* a fixed table: it needs no memory, and cannot fail */
 
 struct body { /* an immutable content, shared; cut to its piece count */
@@ -38,6 +40,15 @@ struct save { /* a state closed and not yet signed, or a flushed draft */
 	uint64_t time_ms;
 	struct id parent;  /* version it descends from; zero: the save before it in the queue, or none */
 	struct id fork_of; /* the version whose very bytes these are (S7); zero: none */
+};
+
+#define ANCESTORS_MAX 16
+
+/* Who saves: a shell has seen what the programs that it ran saved. */
+struct saver {
+	uint32_t process;
+	uint32_t ancestors[ANCESTORS_MAX]; /* those that have a memory of the slot */
+	size_t ancestor_count;
 };
 
 struct folder { /* a directory as far as the desk must know it */
@@ -68,6 +79,7 @@ struct slot {
 	enum mode mode;                 /* of text */
 	struct save *queue;             /* closed, unsigned, in order */
 	size_t queue_count;
+	struct saver saver;             /* whose alone they are, if they wait for others to be signed with; else process 0 */
 	struct save draft;              /* flushed, not released; text NULL: none */
 	struct file *draft_of;          /* whose draft it is */
 	struct replaced *seen;          /* what stood when it was removed; owned */
@@ -86,15 +98,6 @@ struct slot {
 	UT_hash_handle hh;
 	size_t key_size;
 	uint8_t key[ID_SIZE + NAME_SIZE_MAX]; /* directory id, name */
-};
-
-#define ANCESTORS_MAX 16
-
-/* Who saves: a shell has seen what the programs that it ran saved. */
-struct saver {
-	uint32_t process;
-	uint32_t ancestors[ANCESTORS_MAX]; /* those that have a memory of the slot */
-	size_t ancestor_count;
 };
 
 struct file {
@@ -175,6 +178,8 @@ struct desk {
 	struct known *known;       /* in order of arrival */
 	struct changed *changed;
 	bool held;          /* signing waits, or did until a moment ago */
+	uint64_t tick_ms;   /* when desk_tick() is to be called next */
+	bool soon;          /* that is earlier than it said, to be told when the lock is gone */
 	uint64_t synced_ms;
 	uint64_t appended, appended_ms, gc_ms; /* of the journal: how far it was, since when, and its last compaction */
 	struct packer *packers[PACKERS_KEPT]; /* idle ones: making one costs more than a save */
@@ -341,6 +346,16 @@ int version_append(struct store_txn *txn, struct slot *slot, struct body *body, 
 /* A text from anywhere, cut and compressed without the lock; its pieces wait in the batch. */
 int body_write(struct desk *desk, struct store_batch *batch, content_source source, void *context, uint64_t size,
 	       struct body **out);
+
+/* ---- desk_together.c: saves of what is published wait a moment, to be signed with others ---- */
+
+/* May a save of this one wait here? Those of one process alone may: what it saw is then what is last in the queue (S6). */
+bool slot_may_join(struct slot *slot, const struct saver *saver);
+int slot_join(struct slot *slot, const struct save *save, const struct saver *saver);
+/* Signs them, before another looks or the name changes. The slot is held. */
+int slot_part(struct slot *slot);
+void slots_part(struct desk *desk); /* all there are */
+void slot_parted(struct slot *slot); /* they are signed: who saved them has seen the head */
 
 /* ---- desk_known.c ---- */
 

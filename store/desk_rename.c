@@ -191,6 +191,7 @@ static void move_file(struct slot *from, struct slot *to)
 	file->base_mode = to->mode;
 	file->version = slot_version(to);
 	file->dirty = file->written = file->flushed = file->whole = false;
+	file->seals++;
 }
 
 /* The bytes that show there already: no version, but the name is back if it was leaving. */
@@ -456,6 +457,10 @@ static int rename_once(struct desk *desk, struct desk_slot from, struct desk_slo
 		err = 0;
 	if (err == ALIAS)
 		err = flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
+	if (err == 0)
+		err = slot_part(source);
+	if (err == 0 && target)
+		err = slot_part(target);
 	if (err == 0 && source == target)
 		err = source->shown ? 0 : -ENOENT;
 	else if (err == 0)

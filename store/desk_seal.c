@@ -93,7 +93,10 @@ static int keep_draft(struct file *file, struct store_batch *batch, struct body 
 {
 	struct slot *slot = file->slot;
 
-	int err = slot->draft.text && slot->draft_of != file ? take_other_draft(slot) : 0;
+	bool other = slot->draft.text && slot->draft_of != file;
+	if (other || slot->saver.process != file->saver.process)
+		slot_part(slot); /* if it cannot be signed, this descends from what waits */
+	int err = other ? take_other_draft(slot) : 0;
 	if (err < 0)
 		return err;
 	struct save draft = { .text = body_ref(body), .mode = file->mode,
@@ -441,6 +444,7 @@ static void slot_signed(struct slot *slot, const struct signed_head *head)
 			slot_clear_queue(slot);
 		if (slot->file && slot->queue_count == 0)
 			slot->file->version = slot->head;
+		slot_parted(slot);
 	}
 	slot_wait(slot, slot->queue_count > 0 ? clock_now_ms(slot->desk->clock) : 0);
 }
@@ -773,12 +777,14 @@ static int seal_held(struct file *file)
 		else if (id_is_zero(&save.fork_of))
 			seen_copy(desk, file->saver.process, &save.text->content.digest, &save.fork_of);
 		memset(&slot->draft, 0, sizeof(slot->draft));
-		err = slot_take_save(slot, &save);
+		bool joins = slot_may_join(slot, &file->saver);
+		err = joins ? slot_join(slot, &save, &file->saver) : slot_take_save(slot, &save);
 		if (err < 0) {
 			slot->draft = save;
 			return err;
 		}
-		seen_note_save(desk, &file->saver, slot);
+		if (!joins)
+			seen_note_save(desk, &file->saver, slot);
 		save_finish(&save);
 		/* Another head came here since it was opened, and was shown. */
 		if (slot->file != file)

@@ -265,6 +265,8 @@ uint64_t desk_tick(struct desk *desk)
 		folders_keep(desk);
 	}
 	bool idle = is_idle(desk, now_ms);
+	uint64_t wait_ms = next_ms <= now_ms ? 0 : next_ms - now_ms < TICK_MS_MAX ? next_ms - now_ms : TICK_MS_MAX;
+	desk->tick_ms = now_ms + wait_ms;
 	desk_unlock(desk);
 
 	store_tick(desk->store, &held_ms);
@@ -272,9 +274,7 @@ uint64_t desk_tick(struct desk *desk)
 		journal_sync(store_journal(desk->store));
 	if (idle)
 		store_gc(desk->store, false, &report);
-	if (next_ms <= now_ms)
-		return 0;
-	return next_ms - now_ms < TICK_MS_MAX ? next_ms - now_ms : TICK_MS_MAX;
+	return wait_ms;
 }
 
 int desk_publish_all(struct desk *desk)

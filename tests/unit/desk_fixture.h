@@ -25,6 +25,8 @@ struct fixture {
 	struct id root;
 	bool busy;
 	unsigned changed;
+	bool together; /* saves wait to be signed with others */
+	unsigned soon;
 	uint64_t started_ms; /* of every process; 0: unknown */
 	unsigned jump_after; /* so many looks at the clock from now it is jump_ms later; 0: never */
 	uint64_t jump_ms;
@@ -61,6 +63,11 @@ static inline void note_changed(void *context, const struct id *person, const st
 	((struct fixture *)context)->changed++;
 }
 
+static inline void note_soon(void *context)
+{
+	((struct fixture *)context)->soon++;
+}
+
 /* Process 20 was started by process 10. */
 static inline uint32_t parent_of(void *context, uint32_t process)
 {
@@ -93,7 +100,8 @@ static inline void open_desk(struct fixture *f, bool create, bool reindex)
 	struct store_options options = { .create = create, .reindex = reindex,
 		.clock = { fake_time_ns, fake_now_ms, fake_random, f } };
 	const struct desk_options desk_options = { .window_ms = WINDOW, .document_size_max = 1 << 20, .busy = is_busy,
-		.changed = note_changed, .parent_process = parent_of, .process_started_ms = started_of, .context = f };
+		.changed = note_changed, .parent_process = parent_of, .process_started_ms = started_of,
+		.soon = f->together ? note_soon : NULL, .context = f };
 	struct why why = { { 0 } };
 
 	int err = store_open(&f->store, f->path, &f->key, &options, &why);
@@ -111,7 +119,7 @@ static inline void close_desk(struct fixture *f)
 	assert_int_equal(store_close(f->store), 0);
 }
 
-static inline int setup(void **state)
+static inline int setup_desk(void **state, bool together)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct clock system = clock_system();
@@ -119,10 +127,21 @@ static inline int setup(void **state)
 	snprintf(f->path, sizeof(f->path), "/tmp/test_desk.XXXXXX");
 	assert_non_null(mkdtemp(f->path));
 	f->time_ms = 1790000000000;
+	f->together = together;
 	key_create(&f->key, &system);
 	open_desk(f, true, false);
 	*state = f;
 	return 0;
+}
+
+static inline int setup(void **state)
+{
+	return setup_desk(state, false);
+}
+
+static inline int setup_together(void **state)
+{
+	return setup_desk(state, true);
 }
 
 static inline int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
@@ -153,10 +172,19 @@ static inline void pass(struct fixture *f, uint64_t ms)
 	desk_tick(f->desk);
 }
 
+/* As who looks at versions in the mount does. */
+static inline void settle(struct fixture *f)
+{
+	if (f->together)
+		desk_settle(f->desk);
+}
+
 static inline int count_versions(struct fixture *f, const char *name)
 {
 	struct store_txn *txn;
 	uint64_t count;
+
+	settle(f);
 
 	assert_int_equal(store_begin(f->store, false, &txn), 0);
 	assert_int_equal(document_count(txn, &f->root, &f->root, name, &count), 0);
@@ -166,6 +194,7 @@ static inline int count_versions(struct fixture *f, const char *name)
 
 static inline int count_saves(struct fixture *f, const char *name)
 {
+	settle(f);
 	return desk_saves(f->desk, &f->root, name, NULL, 0);
 }
 
@@ -175,6 +204,7 @@ static inline int count_heads(struct fixture *f, const char *name)
 	struct standing standing[16];
 	int versions = 0;
 
+	settle(f);
 	assert_int_equal(store_begin(f->store, false, &txn), 0);
 	int count = tree_standing(txn, &f->root, &f->root, name, standing, 16);
 	for (int i = 0; i < count; i++)
@@ -249,6 +279,7 @@ static inline struct version head_version(struct fixture *f, const char *name)
 	struct desk_item item;
 	struct store_txn *txn;
 
+	settle(f);
 	assert_int_equal(desk_lookup(f->desk, &f->root, &f->root, name, &item), 0);
 	assert_int_equal(store_begin(f->store, false, &txn), 0);
 	assert_int_equal(document_version(txn, &item.id, &version), 0);

@@ -285,9 +285,14 @@ static inline void check_all(struct run *r)
 
 /* ---- opening, closing, crashing ---- */
 
+static inline void ignore_soon(void *context)
+{
+}
+
 static inline void start(struct run *r, bool reindex)
 {
-	const struct desk_options options = { .window_ms = WINDOW, .document_size_max = TEXT_MAX, .uid = 7, .gid = 7 };
+	const struct desk_options options = { .window_ms = WINDOW, .document_size_max = TEXT_MAX, .uid = 7, .gid = 7,
+					      .soon = r->seed % 2 ? ignore_soon : NULL };
 
 	test_store_start(&r->t, reindex);
 	int err = desk_open(&r->desk, r->t.store, &options);

@@ -571,7 +571,8 @@ static void test_limits(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown), \
+		{ #name ", together", name, setup_together, teardown, NULL }
 	const struct CMUnitTest tests[] = {
 		T(test_first_save_waits_for_its_window),
 		T(test_saves_in_the_window_are_versions_in_order),

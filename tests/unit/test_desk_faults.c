@@ -247,12 +247,12 @@ static const struct {
 	{ "publish", step_publish }, { "tick again", step_tick },
 };
 
-static void begin_day(struct day *d)
+static void begin_day(struct day *d, bool together)
 {
 	struct desk_item item;
 
 	memset(d, 0, sizeof(*d));
-	bench_make(&d->b);
+	bench_make_for(&d->b, together);
 	static const char *const old[][2] = { { "old.md", "old\n" }, { "gone.md", "gone\n" }, { "one.md", "1\n\n" },
 					      { "two.md", "2\n\n" }, { "moved.md", "moved\n" }, { "inside.md", "in\n" },
 					      { "open.md", "open\n" } };
@@ -323,7 +323,7 @@ static int run_day(unsigned kinds, int n, bool for_good, int error)
 {
 	struct day d;
 
-	begin_day(&d);
+	begin_day(&d, n % 2 == 0);
 	arm(kinds, n, for_good, error);
 	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		int before = faults.failed;
@@ -370,11 +370,57 @@ static void test_index_puts_fail(void **state)
 		count = run_day(CALL_PUT, n, false, MDB_MAP_FULL);
 }
 
+/* Three saves of each of three documents, signed together, while the n-th call fails. How many calls there were. */
+static int save_together(unsigned kinds, int n)
+{
+	static const char *const names[] = { "a.md", "b.md", "c.md" };
+	struct bench b;
+	char text[16];
+
+	bench_make_for(&b, true);
+	for (size_t i = 0; i < 3; i++)
+		must_publish(&b, names[i], "old\n", 5);
+	arm(kinds, n, false, ENOSPC);
+	for (int round = 0; round < 3; round++)
+		for (size_t i = 0; i < 3; i++) {
+			snprintf(text, sizeof(text), "%d\n", round);
+			struct handle *h = must_open(&b, names[i], O_WRONLY | O_TRUNC, 5);
+			put(h, text, 0);
+			if (handle_flush(h) < 0) /* tried again, as a person would */
+				assert_int_equal(handle_flush(h), 0);
+			assert_int_equal(handle_release(h), 0);
+		}
+	pass(&b, 3);
+	int count = faults.count;
+	arm(0, 0, false, 0);
+	crash(&b);
+	for (int i = 0; i < 3; i++)
+		pass(&b, WINDOW);
+	assert_int_equal(waiting(&b), 0);
+	for (size_t i = 0; i < 3; i++) {
+		assert_text(&b, names[i], "2\n");
+		assert_int_equal(count_versions(&b, names[i]), 4);
+	}
+	assert_sound(&b);
+	bench_remove(&b);
+	return count;
+}
+
+static void test_saves_signed_together(void **state)
+{
+	for (int n = 1, count = 1; n <= count; n++)
+		count = save_together(CALL_WRITE, n);
+	for (int n = 1, count = 1; n <= count; n++)
+		count = save_together(CALL_COMMIT, n);
+	for (int n = 1, count = 1; n <= count; n += 7)
+		count = save_together(CALL_PUT, n);
+}
+
 static void test_a_kill_after_each_step(void **state)
 {
 	for (size_t last = 0; last < sizeof(steps) / sizeof(steps[0]); last++) {
 		struct day d;
-		begin_day(&d);
+		begin_day(&d, last % 2);
 		for (size_t i = 0; i <= last; i++)
 			assert_int_equal(steps[i].run(&d), 0);
 		kill_day(&d, steps[last].name);
@@ -386,6 +432,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_kill_after_each_step),
+		cmocka_unit_test(test_saves_signed_together),
 		cmocka_unit_test(test_every_write_fails_once),
 		cmocka_unit_test(test_full_for_good),
 		cmocka_unit_test(test_every_sync_fails_once),
