@@ -483,6 +483,41 @@ static int fill_head(struct store_txn *txn, struct record *record, uint64_t leas
 	return 0;
 }
 
+int log_sign(struct store_txn *txn)
+{
+	struct signature signature;
+
+	if (txn->run.count == 0)
+		return 0;
+	int err = record_sign(&signature, store_key(store_of(txn)), &txn->run.last);
+	if (err < 0)
+		return err;
+	memcpy(txn->bytes.data + txn->planned[txn->run.planned].offset, &signature, SIGNATURE_SIZE);
+	txn->run = (struct unsigned_run){ 0 };
+	return 0;
+}
+
+/* What is never looked at alone may leave its signature to one that follows at once. */
+static bool waits_for_next(const struct store_txn *txn, const struct record *record)
+{
+	return (record->field == FIELD_VERSION || record->field == FIELD_ENTRIES) &&
+	       txn->run.count < UNSIGNED_MAX && txn->run.size < UNSIGNED_SIZE_MAX;
+}
+
+static int append_own(struct store_txn *txn, const struct record *record, const struct bytes *bytes,
+		      const struct id *id, journal_place *out)
+{
+	size_t index = txn->planned_count;
+
+	int err = append_entry(txn, NULL, bytes->data, bytes->size, out);
+	if (err < 0)
+		return err;
+	bool waits = waits_for_next(txn, record);
+	txn->run = (struct unsigned_run){ .last = *id, .planned = index, .count = txn->run.count + 1,
+					  .size = txn->run.size + bytes->size };
+	return waits ? 0 : log_sign(txn);
+}
+
 int log_append(struct store_txn *txn, struct record *record, struct id *out_id, uint64_t *out_number)
 {
 	return log_append_after(txn, record, 0, out_id, out_number);
@@ -492,7 +527,6 @@ int log_append_after(struct store_txn *txn, struct record *record, uint64_t leas
 		     uint64_t *out_number)
 {
 	struct record_row row = { 0 };
-	struct signature signature;
 	struct bytes bytes;
 
 	if (store_held_until_ms(store_of(txn)))
@@ -508,10 +542,8 @@ int log_append_after(struct store_txn *txn, struct record *record, uint64_t leas
 		row = (struct record_row){ .size = (uint32_t)bytes.size, .seq = record->seq,
 					   .time_ms = record->time_ms, .field = record->field, .made = true };
 		record_id(&row.id, bytes.data, bytes.size);
-		err = record_sign(&signature, store_key(store_of(txn)), &row.id);
+		err = append_own(txn, record, &bytes, &row.id, &row.place);
 	}
-	if (err == 0)
-		err = append_entry(txn, &signature, bytes.data, bytes.size, &row.place);
 	bytes_finish(&bytes);
 	if (err == 0)
 		err = take_record(txn, &row, record);
@@ -587,11 +619,13 @@ int log_replay(struct store_txn *txn, const uint8_t *bytes, size_t size, journal
 	if (err == -EAGAIN) {
 		/*
 		 * The one before was lost to damage. What was accepted once counts on, or the folder would
-		 * fall back and this device sign its next record with a number it has used.
+		 * fall back and this device sign its next record with a number it has used. Of its own
+		 * records most leave the signature to the next.
 		 */
 		struct signature signature;
 		memcpy(signature.bytes, bytes, SIGNATURE_SIZE);
-		err = record_verify(&signature, &record->voucher, &row.id);
+		err = id_equal(&record->voucher, &store_key(store_of(txn))->public) ? 0 :
+		      record_verify(&signature, &record->voucher, &row.id);
 	}
 	return err == 0 ? take_record(txn, &row, record) : err;
 }

@@ -72,10 +72,10 @@ int log_read_bytes(struct store_txn *txn, const struct record_row *row, uint8_t 
 		   const uint8_t **out_bytes, struct signature *out_signature);
 
 /*
- * Signs and appends a record of this device: fills voucher, seq, prev, time and
+ * Appends a record of this device: fills voucher, seq, prev, time and
  * nonce of *record, the caller the rest. The time is the greatest of now, prev's and
  * the newest of the person's other devices. -EINVAL, -EMSGSIZE as record_encode();
- * STORE_HELD.
+ * STORE_HELD.  Of the versions and entries of one transaction the last is signed, for all.
  */
 int log_append(struct store_txn *txn, struct record *record, struct id *out_id, uint64_t *out_number);
 /* The same, with a time of at least least_ms: what is to be the newest of several must not tie with them. */
@@ -95,6 +95,9 @@ int log_replay(struct store_txn *txn, const uint8_t *bytes, size_t size, journal
 
 /* Applies a held record (its time has come). */
 int log_apply_held(struct store_txn *txn, uint64_t record_number);
+
+/* The signature that vouches for what was appended; the store calls it before a commit. */
+int log_sign(struct store_txn *txn);
 
 /* ---- for person.h ---- */
 

@@ -74,6 +74,15 @@ struct planned {
 	journal_place place;
 };
 
+#define UNSIGNED_MAX 16               /* records in a row without a signature: who reads a log asks for few at a time */
+#define UNSIGNED_SIZE_MAX (64 * 1024) /* their bytes */
+
+struct unsigned_run { /* of this device's own log, at the end of what is planned */
+	struct id last;
+	size_t planned; /* index of its entry, the signature all zeroes */
+	size_t count, size;
+};
+
 #define HOT_NUMBERS 32
 
 /* Of a write transaction: what nearly every record asks for, in memory. */
@@ -102,6 +111,7 @@ struct store_txn {
 	struct tree_dirty tree;
 	struct txn_buffers buffers;
 	struct hot *hot; /* of a write transaction */
+	struct unsigned_run run;
 	bool own;   /* it has records of this node's own device */
 	bool later; /* it has applied what store->later holds */
 };

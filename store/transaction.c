@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "log.h"
 #include "store_limits.h"
 #include "store_private.h"
 #include "wire.h"
@@ -327,6 +328,8 @@ int store_commit(struct store_txn *txn)
 	int err = tree_settle(txn);
 	if (err == 0)
 		err = log_settle(txn);
+	if (err == 0)
+		err = log_sign(txn);
 	if (err == 0)
 		err = bytes_error(&txn->bytes);
 	journal_place before = journal_end(store->journal);

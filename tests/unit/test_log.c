@@ -4,6 +4,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <sodium.h>
 
 #include "store_helper.h"
 
@@ -430,6 +432,79 @@ static void a_log_is_walked_in_order(void **state)
 	txn_commit(txn);
 }
 
+/* ---- signed together ---- */
+
+#define TOGETHER 40
+#define RUN_MAX 17 /* records for which one signature is made */
+
+static void say_together(struct test_store *t, struct id *out_ids)
+{
+	char name[16];
+
+	say(t);
+	struct store_txn *txn = txn_begin(t, true);
+	for (int i = 0; i < TOGETHER; i++) {
+		snprintf(name, sizeof(name), "%d.md", i);
+		out_ids[i] = say_nothing(txn, &t->key.public, name);
+	}
+	txn_commit(txn);
+}
+
+static void of_one_transaction_the_last_is_signed(void **state)
+{
+	struct two *t = *state;
+	uint8_t *buffer = malloc(RECORD_BUFFER_SIZE);
+	struct id ids[TOGETHER];
+	struct signature signature;
+	struct record_row row;
+	const uint8_t *bytes;
+	int run = 0, signatures = 0;
+
+	say_together(&t->a, ids);
+	struct store_txn *txn = txn_begin(&t->a, false);
+	for (int i = 0; i < TOGETHER; i++) {
+		assert_int_equal(log_find_record(txn, &ids[i], &row), 0);
+		assert_int_equal(log_read_bytes(txn, &row, buffer, &bytes, &signature), 0);
+		run++;
+		if (sodium_is_zero(signature.bytes, sizeof(signature.bytes)))
+			continue;
+		assert_int_equal(record_verify(&signature, &t->a.key.public, &ids[i]), 0);
+		assert_true(run <= RUN_MAX);
+		run = 0;
+		signatures++;
+	}
+	store_abort(txn);
+	assert_int_equal(run, 0);
+	assert_int_equal(signatures, 3);
+	free(buffer);
+}
+
+/* What vouched for the records after it is damaged: they are this device's own, and count. */
+static void own_records_count_without_the_one_before(void **state)
+{
+	struct two *t = *state;
+	struct id ids[TOGETHER];
+	struct record_row row;
+	char path[300];
+	uint8_t byte;
+
+	say_together(&t->a, ids);
+	struct store_txn *txn = txn_begin(&t->a, false);
+	assert_int_equal(log_find_record(txn, &ids[3], &row), 0);
+	store_abort(txn);
+	test_store_stop(&t->a);
+	snprintf(path, sizeof(path), "%s/journal/%08u.seg", t->a.path, (unsigned)(row.place >> 32));
+	int fd = open(path, O_RDWR);
+	off_t at = (off_t)(row.place & UINT32_MAX) + JOURNAL_HEAD_SIZE + 70;
+	assert_int_equal(pread(fd, &byte, 1, at), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+	test_store_start(&t->a, true);
+	assert_int_equal(log_of(&t->a, &t->a.key.public).records, TOGETHER);
+	expect_tip(&t->a, &t->a.key.public, &ids[TOGETHER - 1]);
+}
+
 static void an_index_made_again_is_the_same(void **state)
 {
 	struct two *t = *state;
@@ -464,6 +539,8 @@ int main(void)
 		TEST(a_log_says_which_branch_it_keeps),
 		TEST(a_stranger_decides_about_no_branch),
 		TEST(a_log_is_walked_in_order),
+		TEST(of_one_transaction_the_last_is_signed),
+		TEST(own_records_count_without_the_one_before),
 		TEST(an_index_made_again_is_the_same),
 	};
 

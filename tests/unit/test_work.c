@@ -218,7 +218,7 @@ static void records_by_pages(void **state)
 	struct answered a;
 	struct record_item item;
 	uint64_t from = 0;
-	size_t pages = 0, all = 0;
+	size_t pages = 0, all = 0, unsigned_run = 0;
 	char name[NAME_SIZE_MAX + 1];
 
 	memset(name, 'n', NAME_SIZE_MAX);
@@ -241,13 +241,15 @@ static void records_by_pages(void **state)
 		more = a.page.count > a.page.item_count;
 		size_t left = a.page.item_count;
 		while (packet_next_record(&a.page.items, &left, &item)) {
-			assert_true(item.is_signed);
+			unsigned_run = item.is_signed ? 0 : unsigned_run + 1;
+			assert_true(unsigned_run <= 16);
 			all++;
 			from++;
 		}
 		ask_end(&a);
 	}
 	assert_int_equal(all, 40);
+	assert_int_equal(unsigned_run, 0);
 	assert_in_range(pages, 3, 5);
 	ask_begin(&a);
 	packet_put_query_records(&a.query, 77, device_of(&p->alice), 3, 5);
