@@ -193,7 +193,7 @@ int desk_take_file(struct desk *desk, int fd, struct desk_slot to, const struct 
 /* The same in two steps: the first reads all of fd and may take long, the second does not. */
 struct desk_text;
 int desk_read_text(struct desk *desk, int fd, struct desk_text **out);
-int desk_take_text(struct desk *desk, const struct desk_text *text, struct desk_slot to, const struct attributes *a,
+int desk_take_text(struct desk *desk, struct desk_text *text, struct desk_slot to, const struct attributes *a,
 		   uint32_t process, struct handle **out_handle);
 void desk_free_text(struct desk *desk, struct desk_text *text); /* takes NULL */
 /*

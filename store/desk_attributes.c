@@ -41,7 +41,7 @@ static int set_mode_waiting(struct slot *slot, enum mode mode)
 	enum mode before = last->mode;
 
 	last->mode = mode;
-	int err = facts_keep_later(slot);
+	int err = facts_keep_later(NULL, slot);
 	if (err < 0)
 		last->mode = before;
 	return err;

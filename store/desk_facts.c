@@ -141,7 +141,7 @@ int fact_keep(struct store_batch *batch, struct slot *slot)
 	return err;
 }
 
-int facts_keep_later(struct slot *slot)
+int facts_keep_later(struct store_batch *batch, struct slot *slot)
 {
 	uint8_t key[ID_SIZE + NAME_SIZE_MAX];
 	const size_t key_size = fact_key(key, &slot->folder->id, slot->name);
@@ -156,7 +156,7 @@ int facts_keep_later(struct slot *slot)
 	if (err == 0)
 		err = failed;
 	if (err == 0)
-		err = store_keep_later(slot->desk->store, NULL, facts, 2);
+		err = store_keep_later(slot->desk->store, batch, facts, 2);
 	bytes_finish(&pending);
 	bytes_finish(&attributes);
 	if (err == 0)

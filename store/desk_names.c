@@ -281,22 +281,28 @@ ssize_t span_source(void *context, uint8_t *out, size_t size, uint64_t offset)
 	return (ssize_t)size;
 }
 
-/* Stores a text and commits its pieces alone. */
+/* Commits the pieces of a text alone. */
+static int keep_pieces(struct desk *desk, struct store_batch *batch)
+{
+	struct store_txn *txn;
+
+	int err = store_begin(desk->store, true, &txn);
+	if (err < 0)
+		return err;
+	err = store_batch_finish(batch, txn);
+	if (err == 0)
+		return store_commit(txn);
+	store_abort(txn);
+	return err;
+}
+
 static int store_text(struct desk *desk, content_source source, void *context, uint64_t size, struct body **out)
 {
 	struct store_batch *batch = store_batch_new(desk->store);
-	struct store_txn *txn;
 
 	int err = batch ? body_write(desk, batch, source, context, size, out) : -ENOMEM;
 	if (err == 0) {
-		err = store_begin(desk->store, true, &txn);
-		if (err == 0) {
-			err = store_batch_finish(batch, txn);
-			if (err == 0)
-				err = store_commit(txn);
-			else
-				store_abort(txn);
-		}
+		err = keep_pieces(desk, batch);
 		if (err < 0) {
 			body_unref(*out);
 			*out = NULL;
@@ -396,8 +402,40 @@ static ssize_t fd_source(void *context, uint8_t *out, size_t size, uint64_t offs
 	return file_pread_all(*(int *)context, out, size, (off_t)offset);
 }
 
+struct desk_text {
+	struct body *body;
+	struct store_batch *batch; /* its pieces; NULL: they are in the store */
+	uint64_t time_ms; /* when it was read */
+};
+
+/* A save of a text: what is published signs it with others if it can. */
+static int take_text(struct slot *slot, const struct save *save, uint32_t process, struct desk_text *text)
+{
+	struct saver saver;
+	int err = 0;
+
+	saver_find(slot->desk, process, slot, &saver);
+	if (text->batch && slot_may_join(slot, &saver)) {
+		err = slot_join_text(slot, save, &saver, text->batch);
+		if (err != -EMSGSIZE)
+			return err;
+		err = slot_part(slot);
+	}
+	if (err == 0 && text->batch)
+		err = keep_pieces(slot->desk, text->batch);
+	if (err < 0)
+		return err;
+	store_batch_free(text->batch);
+	text->batch = NULL;
+	err = slot_take_save(slot, save);
+	if (err == 0)
+		seen_note_save(slot->desk, &saver, slot);
+	return err;
+}
+
 /* Gives a slot a text that replaces whatever it had, as one save; open files of the old one go on without the name. */
-static int replace_text(struct slot *slot, struct save *save, const struct attributes *a, uint32_t process)
+static int replace_text(struct slot *slot, struct save *save, const struct attributes *a, uint32_t process,
+			struct desk_text *text)
 {
 	struct attributes before = slot->attributes;
 	bool shown = slot->shown;
@@ -421,8 +459,11 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 		slot->shown = true;
 		err = facts_keep(slot);
 		slot->shown = shown || err == 0;
+		saver_find(slot->desk, process, slot, &saver);
+		if (err == 0)
+			seen_note_save(slot->desk, &saver, slot);
 	} else {
-		err = slot_take_save(slot, save);
+		err = take_text(slot, save, process, text);
 	}
 	if (err < 0) {
 		slot->attributes = before;
@@ -432,13 +473,11 @@ static int replace_text(struct slot *slot, struct save *save, const struct attri
 	slot->draft_of = NULL;
 	save_finish(&draft);
 	slot_abandon_replaced(slot, &before);
-	saver_find(slot->desk, process, slot, &saver);
-	seen_note_save(slot->desk, &saver, slot);
 	return 0;
 }
 
 static int take_body(struct desk *desk, struct desk_slot to, struct save *save, const struct attributes *a,
-		     uint32_t process, struct handle **out_handle)
+		     uint32_t process, struct desk_text *text, struct handle **out_handle)
 {
 	struct slot *slot;
 
@@ -454,12 +493,13 @@ static int take_body(struct desk *desk, struct desk_slot to, struct save *save, 
 	if (err < 0)
 		return err;
 	slot_hold(slot);
-	slot_part(slot);
+	if (process == 0 || slot->saver.process != process)
+		slot_part(slot);
 	struct attributes attributes = *a;
 	attributes.ctime_ns = clock_time_ns(desk->clock);
 	if (attributes.ino == 0)
 		attributes.ino = attributes_new_ino(desk);
-	err = replace_text(slot, save, &attributes, process);
+	err = replace_text(slot, save, &attributes, process, text);
 	if (err == 0)
 		folder_touch(desk, &slot->folder->id);
 	if (err == 0 && out_handle) {
@@ -473,11 +513,6 @@ static int take_body(struct desk *desk, struct desk_slot to, struct save *save, 
 	return err;
 }
 
-struct desk_text {
-	struct body *body;
-	uint64_t time_ms; /* when it was read */
-};
-
 int desk_read_text(struct desk *desk, int fd, struct desk_text **out)
 {
 	struct stat st;
@@ -489,19 +524,20 @@ int desk_read_text(struct desk *desk, int fd, struct desk_text **out)
 	struct desk_text *text = calloc(1, sizeof(*text));
 	if (!text)
 		return -ENOMEM;
+	text->batch = store_batch_new(desk->store);
 	desk_lock(desk);
 	text->time_ms = clock_time_ms(desk->clock);
-	int err = store_text(desk, fd_source, &fd, (uint64_t)st.st_size, &text->body);
+	int err = text->batch ? body_write(desk, text->batch, fd_source, &fd, (uint64_t)st.st_size, &text->body) : -ENOMEM;
 	desk_unlock(desk);
 	if (err < 0) {
-		free(text);
+		desk_free_text(desk, text);
 		return err;
 	}
 	*out = text;
 	return 0;
 }
 
-int desk_take_text(struct desk *desk, const struct desk_text *text, struct desk_slot to, const struct attributes *a,
+int desk_take_text(struct desk *desk, struct desk_text *text, struct desk_slot to, const struct attributes *a,
 		   uint32_t process, struct handle **out_handle)
 {
 	struct save save = { .mode = a->permissions & 0100 ? MODE_EXECUTABLE : MODE_FILE, .time_ms = text->time_ms };
@@ -510,7 +546,7 @@ int desk_take_text(struct desk *desk, const struct desk_text *text, struct desk_
 	desk_lock(desk);
 	save.text = body_ref(text->body);
 	do {
-		err = take_body(desk, to, &save, a, process, out_handle);
+		err = take_body(desk, to, &save, a, process, text, out_handle);
 	} while (err == -ESTALE || (err == STORE_HELD && desk_wait_hold(desk)));
 	save_finish(&save);
 	desk_unlock(desk);
@@ -524,6 +560,7 @@ void desk_free_text(struct desk *desk, struct desk_text *text)
 	desk_lock(desk);
 	body_unref(text->body);
 	desk_unlock(desk);
+	store_batch_free(text->batch);
 	free(text);
 }
 

@@ -279,7 +279,7 @@ int fact_put(struct store_txn *txn, struct slot *slot);    /* what the slot's st
 int fact_forget(struct store_txn *txn, struct slot *slot);
 /* Without a transaction (store_append_later()): the fact with the pieces of a draft; both facts of what is not signed yet. */
 int fact_keep(struct store_batch *batch, struct slot *slot);
-int facts_keep_later(struct slot *slot);
+int facts_keep_later(struct store_batch *batch, struct slot *slot);
 /* Both facts of a slot in a transaction of their own. */
 int facts_keep(struct slot *slot);
 int fact_load_all(struct desk *desk);
@@ -352,6 +352,8 @@ int body_write(struct desk *desk, struct store_batch *batch, content_source sour
 /* May a save of this one wait here? Those of one process alone may: what it saw is then what is last in the queue (S6). */
 bool slot_may_join(struct slot *slot, const struct saver *saver);
 int slot_join(struct slot *slot, const struct save *save, const struct saver *saver);
+/* The same of one that no draft was of: its facts are kept, with the pieces in the batch. -EMSGSIZE: not with those before it. */
+int slot_join_text(struct slot *slot, const struct save *save, const struct saver *saver, struct store_batch *batch);
 /* Signs them, before another looks or the name changes. The slot is held. */
 int slot_part(struct slot *slot);
 void slots_part(struct desk *desk); /* all there are */

@@ -617,7 +617,7 @@ static int queue_up(struct store_txn *txn, struct slot *slot, const struct save 
 	if (!slot->waiting)
 		slot_wait(slot, clock_now_ms(slot->desk->clock) + slot->desk->options.window_ms);
 	if (!txn)
-		return facts_keep_later(slot);
+		return facts_keep_later(NULL, slot);
 	err = fact_put(txn, slot);
 	return err == 0 ? attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL) : err;
 }

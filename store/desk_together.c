@@ -23,13 +23,10 @@ bool slot_may_join(struct slot *slot, const struct saver *saver)
 	return slot->queue_count > 0 ? slot->saver.process == saver->process : !slot->waiting;
 }
 
-int slot_join(struct slot *slot, const struct save *save, const struct saver *saver)
+static void joined(struct slot *slot, const struct save *save, const struct saver *saver)
 {
 	struct desk *desk = slot->desk;
 
-	int err = slot_push_save(slot, save);
-	if (err < 0)
-		return err;
 	slot->mode = save->mode;
 	slot_set_text(slot, save->text);
 	seen_note_save(desk, saver, slot);
@@ -40,7 +37,29 @@ int slot_join(struct slot *slot, const struct save *save, const struct saver *sa
 	}
 	if (slot->queue_count >= TOGETHER_MAX)
 		slot_publish(slot); /* what cannot be signed now goes on waiting */
-	return 0;
+}
+
+int slot_join(struct slot *slot, const struct save *save, const struct saver *saver)
+{
+	int err = slot_push_save(slot, save);
+
+	if (err == 0)
+		joined(slot, save, saver);
+	return err;
+}
+
+int slot_join_text(struct slot *slot, const struct save *save, const struct saver *saver, struct store_batch *batch)
+{
+	int err = slot_push_save(slot, save);
+
+	if (err < 0)
+		return err;
+	err = facts_keep_later(batch, slot);
+	if (err == 0)
+		joined(slot, save, saver);
+	else
+		save_finish(&slot->queue[--slot->queue_count]);
+	return err;
 }
 
 int slot_part(struct slot *slot)

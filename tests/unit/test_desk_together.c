@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <sys/mman.h>
 
 #include "desk_fixture.h"
 
@@ -140,6 +141,36 @@ static void test_names_move_after_what_waits(void **state)
 	assert_line(f, "c.md", 5);
 }
 
+/* As an editor saves: a local file takes the name. */
+static void take_over(struct fixture *f, const char *name, const char *text, uint32_t process)
+{
+	const struct attributes a = { .permissions = 0640, .mtime_ns = 77 };
+	int fd = memfd_create("taken", 0);
+
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	assert_int_equal(desk_take_file(f->desk, fd, at(f, name), &a, process, NULL), 0);
+	close(fd);
+}
+
+static void test_files_taken_over_are_signed_together(void **state)
+{
+	struct fixture *f = *state;
+
+	published(f, "a.md", "old\n", PROCESS);
+	take_over(f, "a.md", "one\n", PROCESS);
+	take_over(f, "a.md", "two\n", PROCESS);
+	take_over(f, "a.md", "two\n", PROCESS); /* the same bytes are no version */
+	save_many(f, "a.md", 1);
+	take_over(f, "a.md", "three\n", PROCESS);
+	assert_int_equal(count_signed(f, "a.md"), 1);
+	take_over(f, "a.md", "four\n", 30);
+	assert_int_equal(count_signed(f, "a.md"), 5);
+	pass(f, TOGETHER);
+	assert_int_equal(count_signed(f, "a.md"), 6);
+	assert_line(f, "a.md", 6);
+	assert_text(f, "a.md", "four\n");
+}
+
 static void kill_program(struct fixture *f)
 {
 	char copy[80], command[256];
@@ -169,6 +200,21 @@ static void test_what_waits_survives_a_kill(void **state)
 	assert_int_equal(count_signed(f, "a.md"), 6);
 	assert_line(f, "a.md", 6);
 	assert_int_equal(lookup_mtime_ns(f, "a.md"), saved_ns);
+}
+
+static void test_a_file_taken_over_survives_a_kill(void **state)
+{
+	struct fixture *f = *state;
+
+	published(f, "a.md", "old\n", PROCESS);
+	take_over(f, "a.md", "one\n", PROCESS);
+	take_over(f, "a.md", "two\n", PROCESS);
+	kill_program(f);
+	assert_text(f, "a.md", "two\n");
+	assert_int_equal(lookup_mtime_ns(f, "a.md"), 77);
+	pass(f, WINDOW);
+	assert_int_equal(count_signed(f, "a.md"), 3);
+	assert_line(f, "a.md", 3);
 }
 
 static void test_nothing_is_left_at_the_end(void **state)
@@ -202,7 +248,9 @@ int main(void)
 		T(test_who_reads_has_seen_a_version),
 		T(test_who_saves_has_seen_it),
 		T(test_names_move_after_what_waits),
+		T(test_files_taken_over_are_signed_together),
 		T(test_what_waits_survives_a_kill),
+		T(test_a_file_taken_over_survives_a_kill),
 		T(test_nothing_is_left_at_the_end),
 		T(test_an_unknown_process_waits_for_nobody),
 	};
