@@ -10,8 +10,8 @@
  *  - flush persists the draft (pieces, and a LOCAL_PENDING fact); sync also makes it durable.
  *  - A slot that is new, or removed, waits `window_ms` before anything is signed; each
  *    save in the window is kept in a queue and signed in order when it ends.
- *  - A save of what is published waits some ms in the same queue, for others to be signed with
- *    (desk_together.c).  Whoever looks at versions calls desk_settle() first.
+ *  - Of saves in quick succession one of what is published waits some ms in the same queue, for others to be
+ *    signed with (desk_together.c).  Whoever looks at versions calls desk_settle() first.
  *  - What waits stands in the journal as one LOCAL_PENDING fact a slot.
  *
  * No threads of its own: desk_tick() does what is due.  All functions may be

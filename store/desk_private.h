@@ -25,7 +25,7 @@
 #define PACKERS_KEPT 4
 #define HOLD_WAIT_MS 2000 /* no file operation waits longer for the network */
 #define QUEUE_LONG 16      /* saves of a new name that end its window */
-#define TOGETHER_MS 3       /* a save of what is published waits so long for others */
+#define TOGETHER_MS 3       /* a save of what is published waits so long for others, if it came so soon after another */
 #define TOGETHER_MAX 8     /* or until so many are there: each draft writes them all down */
 #define DIRECTORY_LISTS 4096 /* a fixed table: it needs no memory, and cannot fail */
 
@@ -179,6 +179,7 @@ struct desk {
 	struct changed *changed;
 	bool held;          /* signing waits, or did until a moment ago */
 	uint64_t tick_ms;   /* when desk_tick() is to be called next */
+	uint64_t saved_ms;  /* the last save */
 	bool soon;          /* that is earlier than it said, to be told when the lock is gone */
 	uint64_t synced_ms;
 	uint64_t appended, appended_ms, gc_ms; /* of the journal: how far it was, since when, and its last compaction */
@@ -349,7 +350,10 @@ int body_write(struct desk *desk, struct store_batch *batch, content_source sour
 
 /* ---- desk_together.c: saves of what is published wait a moment, to be signed with others ---- */
 
-/* May a save of this one wait here? Those of one process alone may: what it saw is then what is last in the queue (S6). */
+/*
+ * Asked once for each save: may it wait here, and do others come? Those of one process alone may: what that saw is
+ * then what is last in the queue (S6).
+ */
 bool slot_may_join(struct slot *slot, const struct saver *saver);
 int slot_join(struct slot *slot, const struct save *save, const struct saver *saver);
 /* The same of one that no draft was of: its facts are kept, with the pieces in the batch. -EMSGSIZE: not with those before it. */

@@ -1,6 +1,7 @@
 /*
  * desk_together.c - saves of what is published wait a moment, to be signed with others in one transaction.
  *
+ * A save alone is signed at once; those that follow one another within that moment wait.
  * Their drafts are in the journal, so they are as safe as signed ones; and they stand
  * in the slot's queue as the saves of a new name do.  All of a queue are of one process:
  * each descends from the one before, whatever that process saw, and whoever else saves or
@@ -17,10 +18,15 @@ static bool is_together(const struct slot *slot)
 
 bool slot_may_join(struct slot *slot, const struct saver *saver)
 {
-	if (!slot->desk->options.soon || saver->process == 0 || !slot->shown || !slot->published ||
-	    slot->what != WHAT_VERSION || desk_is_held(slot->desk))
+	struct desk *desk = slot->desk;
+	uint64_t now_ms = clock_now_ms(desk->clock);
+	bool hurried = now_ms - desk->saved_ms <= TOGETHER_MS;
+
+	desk->saved_ms = now_ms;
+	if (!desk->options.soon || saver->process == 0 || !slot->shown || !slot->published ||
+	    slot->what != WHAT_VERSION || desk_is_held(desk))
 		return false;
-	return slot->queue_count > 0 ? slot->saver.process == saver->process : !slot->waiting;
+	return slot->queue_count > 0 ? slot->saver.process == saver->process : !slot->waiting && hurried;
 }
 
 static void joined(struct slot *slot, const struct save *save, const struct saver *saver)

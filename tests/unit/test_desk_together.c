@@ -50,10 +50,17 @@ static void assert_line(struct fixture *f, const char *name, int count)
 	store_abort(txn);
 }
 
+/* A save alone waits for nobody: this one was not alone. */
+static void hurry(struct fixture *f)
+{
+	shell_save(f, "other.md", "other\n", PROCESS);
+}
+
 static void save_many(struct fixture *f, const char *name, int count)
 {
 	char text[32];
 
+	hurry(f);
 	for (int i = 0; i < count; i++) {
 		snprintf(text, sizeof(text), "%s %d\n", name, i);
 		shell_save(f, name, text, PROCESS);
@@ -97,7 +104,9 @@ static void test_who_reads_has_seen_a_version(void **state)
 	struct fixture *f = *state;
 
 	published(f, "a.md", "old\n", PROCESS);
+	hurry(f);
 	shell_save(f, "a.md", "new\n", PROCESS);
+	assert_int_equal(count_signed(f, "a.md"), 1);
 	handle_release(open_file(f, "a.md", O_RDONLY, 30));
 	assert_int_equal(count_signed(f, "a.md"), 2);
 	struct version seen = head_version(f, "a.md");
@@ -113,9 +122,12 @@ static void test_who_saves_has_seen_it(void **state)
 	struct fixture *f = *state;
 
 	published(f, "a.md", "old\n", PROCESS);
+	hurry(f);
 	shell_save(f, "a.md", "mine\n", PROCESS);
+	assert_int_equal(count_signed(f, "a.md"), 1);
 	pass(f, TOGETHER);
 	struct version mine = head_version(f, "a.md");
+	hurry(f);
 	shell_save(f, "a.md", "theirs\n", 30);
 	shell_save(f, "a.md", "mine again\n", PROCESS);
 	assert_parent(f, "a.md", &mine.row.id);
@@ -157,6 +169,7 @@ static void test_files_taken_over_are_signed_together(void **state)
 	struct fixture *f = *state;
 
 	published(f, "a.md", "old\n", PROCESS);
+	hurry(f);
 	take_over(f, "a.md", "one\n", PROCESS);
 	take_over(f, "a.md", "two\n", PROCESS);
 	take_over(f, "a.md", "two\n", PROCESS); /* the same bytes are no version */
@@ -207,6 +220,7 @@ static void test_a_file_taken_over_survives_a_kill(void **state)
 	struct fixture *f = *state;
 
 	published(f, "a.md", "old\n", PROCESS);
+	hurry(f);
 	take_over(f, "a.md", "one\n", PROCESS);
 	take_over(f, "a.md", "two\n", PROCESS);
 	kill_program(f);
@@ -235,8 +249,24 @@ static void test_an_unknown_process_waits_for_nobody(void **state)
 	struct fixture *f = *state;
 
 	published(f, "a.md", "old\n", PROCESS);
+	hurry(f);
 	shell_save(f, "a.md", "new\n", 0);
 	assert_int_equal(count_signed(f, "a.md"), 2);
+}
+
+static void test_a_save_alone_waits_for_nobody(void **state)
+{
+	struct fixture *f = *state;
+
+	published(f, "a.md", "old\n", PROCESS);
+	shell_save(f, "a.md", "new\n", PROCESS);
+	assert_int_equal(count_signed(f, "a.md"), 2);
+	pass(f, TOGETHER + 1);
+	shell_save(f, "a.md", "newer\n", PROCESS);
+	assert_int_equal(count_signed(f, "a.md"), 3);
+	pass(f, TOGETHER);
+	shell_save(f, "a.md", "newest\n", PROCESS);
+	assert_int_equal(count_signed(f, "a.md"), 3);
 }
 
 int main(void)
@@ -252,6 +282,7 @@ int main(void)
 		T(test_what_waits_survives_a_kill),
 		T(test_a_file_taken_over_survives_a_kill),
 		T(test_nothing_is_left_at_the_end),
+		T(test_a_save_alone_waits_for_nobody),
 		T(test_an_unknown_process_waits_for_nobody),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
