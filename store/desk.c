@@ -217,6 +217,12 @@ void slot_set_text(struct slot *slot, struct body *text)
 	slot->text = text;
 }
 
+bool slot_has_text(const struct slot *slot, const struct save *save)
+{
+	return slot->text && slot->mode == save->mode && slot->text->content.size == save->text->content.size &&
+	       id_equal(&slot->text->content.digest, &save->text->content.digest);
+}
+
 void slot_wait(struct slot *slot, uint64_t due_ms)
 {
 	if (slot->waiting)

@@ -217,6 +217,8 @@ void slot_wait(struct slot *slot, uint64_t due_ms); /* 0: not waiting any more *
 void slot_set_text(struct slot *slot, struct body *text); /* takes a reference of its own */
 void slot_clear_queue(struct slot *slot);
 void slot_clear_seen(struct slot *slot);
+/* Is this the text that shows there, or was there before it was hidden? */
+bool slot_has_text(const struct slot *slot, const struct save *save);
 /* Nothing is or was here any more. */
 void slot_clear(struct slot *slot);
 /* The version that its text is; zero: a save that is not signed yet. */
@@ -310,8 +312,6 @@ int folder_publish(struct desk *desk, const struct id *directory);
 int folder_publish_removals(struct desk *desk, const struct id *directory);
 /* A save of a slot's chain: signed now if it is published, else queued. The slot is held. */
 int slot_take_save(struct slot *slot, const struct save *save);
-/* Is this the text that shows there, or was there before it was hidden? */
-bool slot_has_text(const struct slot *slot, const struct save *save);
 /* The same as slot_take_save() as a part of a transaction; the end takes the error of its commit and undoes. */
 struct signed_head { /* what a slot's head becomes when the transaction holds */
 	struct id head, document;

@@ -622,12 +622,6 @@ static int queue_up(struct store_txn *txn, struct slot *slot, const struct save 
 	return err == 0 ? attributes_put(txn, &slot->folder->id, slot->name, &slot->attributes, NULL) : err;
 }
 
-bool slot_has_text(const struct slot *slot, const struct save *save)
-{
-	return slot->text && slot->mode == save->mode && slot->text->content.size == save->text->content.size &&
-	       id_equal(&slot->text->content.digest, &save->text->content.digest);
-}
-
 bool slot_is_chain(const struct slot *slot)
 {
 	return !desk_is_held(slot->desk) && slot->published && slot->queue_count == 0 && slot->what == WHAT_VERSION;
