@@ -380,6 +380,29 @@ static int write_file(const char *path, const char *text)
 	return err;
 }
 
+/* The sentence of the newest refusal, if it is of this row: what is written can only fail with a number. */
+static bool find_reason(const char *path, const char *row, struct why *why)
+{
+	char file[PATH_MAX + 16], line[4096], mark[512];
+
+	if (mount_find(path, file, PATH_MAX) < 0 || snprintf(mark, sizeof(mark), "@/%s  ", row) >= (int)sizeof(mark))
+		return false;
+	strcat(file, "/@/errors");
+	FILE *errors = fopen(file, "re");
+	if (!errors)
+		return false;
+	const char *got = fgets(line, sizeof(line), errors);
+	fclose(errors);
+	line[got ? strcspn(line, "\n") : 0] = '\0';
+	/* Time, path, errno's name, sentence: two blanks between them. */
+	const char *at = strstr(line, mark);
+	at = at ? strstr(at + strlen(mark), "  ") : NULL;
+	if (!at)
+		return false;
+	why_set(why, 0, "%s: %s", row, at + 2);
+	return true;
+}
+
 int target_write(struct target *t, const char *row, const char *text, struct why *why)
 {
 	char path[PATH_MAX];
@@ -396,7 +419,9 @@ int target_write(struct target *t, const char *row, const char *text, struct why
 		return ask_write(t->session.path, path, text, why);
 	if (err == 0)
 		err = write_file(path, text);
-	return err < 0 ? why_set(why, err, "%s cannot be written: %s (the reason stands in @/errors)", row, why_errno(err)) : 0;
+	if (err == 0 || find_reason(path, row, why))
+		return err;
+	return why_set(why, err, "%s cannot be written: %s", row, why_errno(err));
 }
 
 void session_raise_files(void)

@@ -199,6 +199,8 @@ def test_bad_requests_change_nothing():
         assert alice.run('connect', 'x', check=False).returncode == 1
         itself = alice.run('connect', invitation(alice), check=False)
         assert itself.returncode == 1
+        done = alice.run('devices', 'admit', 'nonsense', check=False)
+        assert done.returncode == 1 and 'no device that is known here begins with `nonsense`' in done.stderr
 
 
 def test_the_address_is_configured():

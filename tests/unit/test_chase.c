@@ -5,9 +5,6 @@
 
 #include <cmocka.h>
 
-#include <stdbool.h>
-#include <stdio.h>
-
 #include "chase_kit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -799,6 +796,5 @@ int main(void)
 		cmocka_unit_test(claims_are_bounded),
 		cmocka_unit_test(memory_is_bounded_and_does_not_jam),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
